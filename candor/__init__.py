@@ -1,0 +1,1 @@
+"""The core of Candor: CLIP with tunable prompts (`candor.clip`), and calibration (`candor.calibration`)."""

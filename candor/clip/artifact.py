@@ -1,0 +1,171 @@
+"""The prompt artifact: what tuning writes and the service loads. A directory of JSON and safetensors; no pickle."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import load_file, save_file
+
+from candor.calibration.calibrators import TemperatureCalibrator
+from candor.clip.backbone import Backbone
+from candor.clip.learners import LEARNERS, LearnerConfig, PromptLearner
+from candor.errors import IntegrityError
+from candor.files import file_digest, whole_directory
+
+SCHEMA_VERSION: Literal[1] = 1
+CONFIG, PROMPT = "config.json", "prompt.safetensors"
+Scope = Literal["base", "new"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackboneRef(_Record):
+    """Which frozen model an artifact was tuned on."""
+
+    model: str
+    pretrained: str
+    sha256: str
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> BackboneRef:
+        """The reference of a loaded backbone."""
+        return cls(model=backbone.name, pretrained=backbone.pretrained, sha256=backbone.digest)
+
+
+class Bins(_Record):
+    """Reliability bins as stored."""
+
+    count: list[float]
+    confidence: list[float]
+    correct: list[float]
+
+
+class Reference(_Record):
+    """What the artifact's own evaluation saw in one scope; drift is measured against it.
+
+    Attributes:
+        reliability: reliability bins (10).
+        confidence_histogram: predictions in each of 20 equal confidence bins.
+    """
+
+    reliability: Bins
+    confidence_histogram: list[float]
+
+
+class ArtifactConfig(_Record):
+    """`config.json`. Figures of the evaluation are fractions (0..1)."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    backbone: BackboneRef
+    learner: LearnerConfig
+    method: str
+    regularizers: dict[str, float]
+    base_classnames: tuple[str, ...] = Field(min_length=1)
+    template: str
+    calibrator: TemperatureCalibrator = TemperatureCalibrator()
+    reference: dict[Scope, Reference] = {}
+    evaluation: dict[Scope, dict[str, float]] = {}
+    training: dict[str, Any] = {}
+    seed: int
+    versions: dict[str, str] = {}
+    prompt_sha256: str
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    return {name: version(name) for name in ("torch", "open_clip_torch")}
+
+
+class PromptArtifact:
+    """A tuned prompt with everything that is needed to use and to judge it.
+
+    Args:
+        config: what `config.json` says.
+        ctx: the context vectors.
+        path: where it was loaded from, if it was.
+    """
+
+    def __init__(self, config: ArtifactConfig, ctx: torch.Tensor, path: Path | None = None) -> None:
+        self.config, self.ctx, self.path = config, ctx, path
+
+    @property
+    def tag(self) -> str:
+        """A short name that changes with the prompt: the method and the head of the prompt's digest."""
+        return f"{self.config.method}-{self.config.prompt_sha256[:12]}"
+
+    def learner(self, backbone: Backbone) -> PromptLearner:
+        """The tuned learner, frozen, on the backbone's device.
+
+        Raises:
+            IntegrityError: the backbone is not the one the prompt was tuned on.
+        """
+        if backbone.digest != self.config.backbone.sha256:
+            where = self.path or "artifact"
+            expected = f"backbone {self.config.backbone.model} with weights {self.config.backbone.sha256[:12]}"
+            raise IntegrityError(where, expected, f"{backbone.name} with weights {backbone.digest[:12]}")
+        learner = LEARNERS[self.config.learner.kind].create(self.config.learner, backbone, self.config.base_classnames)
+        try:
+            learner.load_state_dict({"ctx": self.ctx}, strict=True)
+        except RuntimeError as error:
+            expected = f"ctx of shape {tuple(dict(learner.named_parameters())['ctx'].shape)}"
+            raise IntegrityError(self.path or "artifact", expected, tuple(self.ctx.shape)) from error
+        return learner.to(backbone.device).requires_grad_(False).eval()
+
+
+def save_artifact(path: Path, learner: PromptLearner, replace: bool = False, **fields: Any) -> PromptArtifact:
+    """Write an artifact whole or not at all.
+
+    Args:
+        path: directory to make.
+        learner: the tuned learner.
+        replace: whether an existing directory is replaced.
+        fields: the other fields of ArtifactConfig.
+
+    Returns:
+        The artifact as loaded back from disk.
+    """
+    with whole_directory(path, replace) as draft:
+        save_file({"ctx": learner.state_dict()["ctx"].detach().cpu().contiguous()}, draft / PROMPT)
+        config = ArtifactConfig(
+            learner=learner.config, versions=library_versions(), prompt_sha256=file_digest(draft / PROMPT), **fields
+        )
+        (draft / CONFIG).write_text(config.model_dump_json(indent=2) + "\n")
+    return load_artifact(path)
+
+
+def load_artifact(path: Path) -> PromptArtifact:
+    """Load and check an artifact.
+
+    Raises:
+        IntegrityError: a file is missing or damaged, the schema is another one, or a digest does not match.
+    """
+    for name in (CONFIG, PROMPT):
+        if not (path / name).is_file():
+            raise IntegrityError(path / name, "a file", "nothing")
+    try:
+        document = json.loads((path / CONFIG).read_text())
+        found = document.get("schema_version") if isinstance(document, dict) else None
+        if found != SCHEMA_VERSION:
+            raise IntegrityError(path / CONFIG, f"schema_version {SCHEMA_VERSION}", found)
+        config = ArtifactConfig.model_validate(document)
+    except (ValueError, ValidationError) as error:
+        problem = "; ".join(str(error).splitlines()[:3])
+        raise IntegrityError(path / CONFIG, "an artifact's configuration", problem) from error
+    if config.learner.kind not in LEARNERS:
+        raise IntegrityError(path / CONFIG, f"learner kind {' or '.join(LEARNERS)}", config.learner.kind)
+    digest = file_digest(path / PROMPT)
+    if digest != config.prompt_sha256:
+        raise IntegrityError(path / PROMPT, f"sha256 {config.prompt_sha256}", digest)
+    try:
+        ctx = load_file(path / PROMPT)["ctx"]
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise IntegrityError(path / PROMPT, "a safetensors file with 'ctx'", error) from error
+    return PromptArtifact(config, ctx, path)

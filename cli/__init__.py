@@ -1,0 +1,1 @@
+"""The `candor` command; the only place that sees every room."""

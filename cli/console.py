@@ -1,0 +1,56 @@
+"""What the commands share: the console, progress bars, and errors as one line."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from candor.errors import CandorError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Print an error that Candor raised on purpose as one sentence and exit with 2; no traceback."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except CandorError as error:
+            errors.print(f"candor: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            errors.print("candor: stopped")
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def progress_bar() -> Progress:
+    """A bar with steps done, time gone and time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def show_progress(steps: Iterable[Any], description: str) -> Iterable[Any]:
+    """The `progress` argument of the library, as a bar on the console."""
+    with progress_bar() as bar:
+        yield from bar.track(steps, description=description, total=len(steps) if hasattr(steps, "__len__") else None)

@@ -1,0 +1,26 @@
+"""The `candor` command."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import vocab
+from cli.demo import demo
+from cli.serve import serve
+from cli.tune import tune
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Zero-shot image classification whose confidence can be taken at its word. Start with: candor demo",
+)
+app.command()(demo)
+app.command()(tune)
+app.add_typer(vocab.app, name="vocab")
+app.command()(serve)
+
+
+def main() -> None:
+    """Entry point."""
+    app()

@@ -1,0 +1,48 @@
+"""Options that several commands share, and what they load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import glyph_world
+from candor.clip.backbone import Backbone, load_backbone
+from candor.errors import InvalidInput
+from glyph_world.tasks import TEMPLATE
+from glyph_world.vocabulary import phrases
+from vocab_index.words import WordList, collect, load_words
+
+Model = Annotated[str, typer.Option(help="open_clip model, such as ViT-B-16-quickgelu, or the embedded glyph-clip")]
+Pretrained = Annotated[
+    str | None, typer.Option(help="weights: an open_clip tag such as openai, or a .safetensors file; glyph-clip needs none")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N")]
+Replace = Annotated[bool, typer.Option("--replace", help="replace --out if it is there")]
+
+
+def backbone(model: str, pretrained: str | None, device: str = "cpu") -> Backbone:
+    """A backbone by name, glyph-clip included."""
+    glyph_world.register()
+    return load_backbone(model, pretrained, device)
+
+
+def word_list(source: str) -> WordList:
+    """A vocabulary by name: "wordnet", "glyphs" (the phrases of the embedded world) or a text file."""
+    return collect("glyphs", phrases()) if source == "glyphs" else load_words(source)
+
+
+def default_template(model: str) -> str | None:
+    """The prompt that a model's captions used most; None is the library's own default."""
+    return TEMPLATE if model == glyph_world.MODEL_NAME else None
+
+
+def refuse_existing(path: Path, replace: bool) -> None:
+    """Fail before long work, not after it.
+
+    Raises:
+        InvalidInput: the path is there and is not to be replaced.
+    """
+    if path.exists() and not replace:
+        raise InvalidInput(f"{path} exists already; choose another --out, or give --replace")

@@ -1,0 +1,17 @@
+"""The embedded default: a world of pictograms, drawn from a font, and a small CLIP that was trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODEL_NAME = "glyph-clip"
+MODEL_CONFIG = Path(__file__).with_name("glyph-clip.json")
+MODEL_WEIGHTS = Path(__file__).with_name("glyph-clip.safetensors")
+MODEL_TAG = "glyphs"
+
+
+def register() -> None:
+    """Make `glyph-clip` loadable by name, as any open_clip model."""
+    from candor.clip.backbone import register_backbone
+
+    register_backbone(MODEL_NAME, MODEL_TAG, MODEL_CONFIG, MODEL_WEIGHTS)

@@ -1,0 +1,117 @@
+"""The running service's state: one classifier, its metrics, and the threads that work for the event loop."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import anyio
+import torch
+from anyio import to_thread
+
+import glyph_world
+from candor.clip.artifact import PromptArtifact, load_artifact
+from candor.clip.backbone import Backbone, load_backbone
+from candor.clip.templates import DEFAULT_TEMPLATE, check_template
+from candor.errors import InvalidInput
+from service.classifier import Classifier, LabelSet, Prediction
+from service.errors import ApiError
+from service.images import decode_image
+from service.metrics import ServiceMetrics
+from service.requests import ParsedRequest
+from service.schemas import ClassifyResponse, LabelSetInfo, Nearest, OpenSet, Result, Score
+from service.settings import Settings
+from vocab_index.index import VocabularyIndex
+
+
+class Engine:
+    """Answers requests.
+
+    Args:
+        settings: of the service.
+        classifier: what answers.
+        metrics: what counts.
+    """
+
+    def __init__(self, settings: Settings, classifier: Classifier, metrics: ServiceMetrics) -> None:
+        self._settings, self._classifier, self.metrics = settings, classifier, metrics
+        self._decoders = anyio.CapacityLimiter(os.cpu_count() or 1)
+        self._model = anyio.CapacityLimiter(1)  # torch uses all cores itself
+
+    @classmethod
+    def load(cls, settings: Settings) -> Engine:
+        """Load what the settings name, and run it once so that the first caller does not wait.
+
+        Raises:
+            CandorError: the artifact, the index or the weights are missing, damaged or do not belong together.
+        """
+        glyph_world.register()
+        artifact = load_artifact(settings.artifact) if settings.artifact else None
+        backbone = _backbone(settings, artifact)
+        index = VocabularyIndex.load(settings.index, backbone) if settings.index else None
+        classifier = Classifier(backbone, artifact, index, settings.cached_label_sets)
+        size = backbone.model.visual.image_size
+        height, width = size if isinstance(size, tuple) else (size, size)
+        backbone.encode_image(torch.zeros(1, 3, height, width))
+        classifier.label_set(["warm", "up"])
+        return cls(settings, classifier, ServiceMetrics(classifier.tag))
+
+    async def classify(self, request: ParsedRequest) -> ClassifyResponse:
+        """Decode, encode, classify, count.
+
+        Raises:
+            ApiError: an image cannot be decoded, or the labels or template are impossible.
+        """
+        options = request.options
+        images = []
+        for field, data in request.images:
+            decode = partial(decode_image, data, self._settings.max_pixels, field)
+            images.append(await to_thread.run_sync(decode, limiter=self._decoders))
+        with _blaming("template"):
+            check_template(options.template or DEFAULT_TEMPLATE)
+        with _blaming("labels"):
+            encode = partial(self._classifier.label_set, options.labels, options.template)
+            label_set = await to_thread.run_sync(encode, limiter=self._model)
+        work = partial(self._classifier.classify, images, label_set, 5 if options.open_set else 0)
+        predictions = await to_thread.run_sync(work, limiter=self._model)
+        self.metrics.answered(label_set, predictions)
+        results = [_result(p, label_set, options.top_k, options.open_set) for p in predictions]
+        return ClassifyResponse(artifact=self._classifier.tag, results=results)
+
+
+@contextmanager
+def _blaming(field: str) -> Iterator[None]:
+    """Turn bad input found in the block into a 422 about one field of the request."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise ApiError(422, str(error), field) from error
+
+
+def _backbone(settings: Settings, artifact: PromptArtifact | None) -> Backbone:
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16" if device.startswith("cuda") else "fp32"
+    if artifact is None:
+        return load_backbone(settings.model, settings.pretrained, device, precision)
+    return load_backbone(artifact.config.backbone.model, artifact.config.backbone.pretrained, device, precision)
+
+
+def _result(prediction: Prediction, label_set: LabelSet, top_k: int | None, open_set: bool) -> Result:
+    ranked = sorted(zip(label_set.labels, prediction.probabilities, strict=True), key=lambda pair: -pair[1])
+    nearest = [Nearest(label=n.word, similarity=n.similarity) for n in prediction.nearest]
+    divergence = None if math.isnan(label_set.divergence) else label_set.divergence
+    return Result(
+        label=prediction.label,
+        scope=prediction.scope,
+        confidence=prediction.confidence,
+        scores=[Score(label=label, score=score) for label, score in ranked[:top_k]],
+        open_set=OpenSet(nearest=nearest) if open_set else None,
+        label_set=LabelSetInfo(size=len(label_set.labels), text_deviation=label_set.text_deviation, divergence=divergence),
+    )

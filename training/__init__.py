@@ -1,0 +1,1 @@
+"""Few-shot prompt tuning: data and base/new splits, regularisers, the one training loop, evaluation and reports."""

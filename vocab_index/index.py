@@ -1,0 +1,190 @@
+"""The vocabulary index: words, their text features, and what is asked of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from candor.clip.artifact import BackboneRef
+from candor.clip.backbone import Backbone, Progress, no_progress
+from candor.clip.templates import DEFAULT_TEMPLATE, check_template, fill
+from candor.errors import IntegrityError, InvalidInput
+from candor.files import file_digest, whole_directory
+from vocab_index.flat import FlatIndex, faiss_version
+from vocab_index.words import OverlapFilter, WordList
+
+MANIFEST, VECTORS, WORDS = "manifest.json", "index.faiss", "words.txt"
+
+
+class Manifest(BaseModel):
+    """What an index directory says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = 1
+    backbone: BackboneRef
+    template: str
+    source: str
+    count: int
+    dimension: int
+    metric: str = "inner product of unit vectors"
+    faiss_version: str
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A word and its cosine to the query."""
+
+    word: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """DOR's candidates.
+
+    Attributes:
+        words: K words, nearest first.
+        similarity: mean cosine to the base classes, (K,).
+        features: their zero-shot text features under the index's template, (K, D).
+        dropped: nearer words that were left out because they contain a class name.
+    """
+
+    words: tuple[str, ...]
+    similarity: tuple[float, ...]
+    features: Tensor
+    dropped: tuple[str, ...]
+
+
+class VocabularyIndex:
+    """Words with an exact index of their text features.
+
+    Args:
+        words: row i of the index is word i.
+        index: of the words' text features.
+        backbone: which model encoded them.
+        template: which prompt.
+        source: name of the word list.
+    """
+
+    def __init__(self, words: Sequence[str], index: FlatIndex, backbone: BackboneRef, template: str, source: str) -> None:
+        self.words, self.backbone, self.template, self.source = tuple(words), backbone, template, source
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @classmethod
+    def build(
+        cls, backbone: Backbone, words: WordList, template: str = DEFAULT_TEMPLATE, progress: Progress = no_progress
+    ) -> VocabularyIndex:
+        """Encode every word once through the backbone."""
+        features = backbone.encode_text(fill(check_template(template), words.words), progress=progress)
+        index = FlatIndex.of(features.cpu().numpy())
+        return cls(words.words, index, BackboneRef.of(backbone), template, words.source)
+
+    def search(self, features: Tensor, k: int) -> list[list[Neighbour]]:
+        """The k nearest words of image or text features.
+
+        Args:
+            features: (Q, D) of L2 norm 1.
+            k: words a query; fewer where the vocabulary is smaller.
+
+        Returns:
+            For each query its words, nearest first.
+        """
+        similarity, ids = self._index.search(features.cpu().float().numpy(), k)
+        return [
+            [Neighbour(self.words[i], float(s)) for s, i in zip(row_s, row_i, strict=True)]
+            for row_s, row_i in zip(similarity, ids, strict=True)
+        ]
+
+    def outliers(self, base_text_features: Tensor, k: int, class_names: Sequence[str]) -> Outliers:
+        """The k words with the highest mean cosine to the base classes, without words that contain a class name.
+
+        mean_c cos(n, t_c) = <n, mean_c t_c>, so one inner product with the mean of the base features ranks all words.
+
+        Args:
+            base_text_features: zero-shot features of the base classes, (C, D) of L2 norm 1.
+            k: K; fewer where the vocabulary is smaller.
+            class_names: names to keep out; give the new classes too wherever nothing may leak from them.
+
+        Raises:
+            InvalidInput: no word is left.
+        """
+        mean = base_text_features.double().mean(dim=0).float().cpu().numpy()[None]
+        overlap = OverlapFilter(class_names)
+        similarity, ids = self._index.search(mean, len(self))
+        kept: list[tuple[int, float]] = []
+        dropped: list[str] = []
+        for value, i in zip(similarity[0].tolist(), ids[0].tolist(), strict=True):
+            if overlap.overlaps(self.words[i]):
+                dropped.append(self.words[i])
+            elif len(kept) < k:
+                kept.append((i, value))
+            if len(kept) == k:
+                break
+        if not kept:
+            raise InvalidInput(f"vocabulary {self.source!r} has no word that does not contain a class name")
+        rows = np.array([i for i, _ in kept], np.int64)
+        return Outliers(
+            tuple(self.words[i] for i in rows),
+            tuple(value for _, value in kept),
+            torch.from_numpy(self._index.vectors(rows)).to(base_text_features.device),
+            tuple(dropped),
+        )
+
+    def save(self, path: Path, replace: bool = False) -> None:
+        """Write the index directory whole or not at all."""
+        with whole_directory(path, replace) as draft:
+            self._index.save(draft / VECTORS)
+            (draft / WORDS).write_text("\n".join(self.words) + "\n", encoding="utf-8")
+            manifest = Manifest(
+                backbone=self.backbone,
+                template=self.template,
+                source=self.source,
+                count=len(self),
+                dimension=self._index.dimension,
+                faiss_version=faiss_version(),
+                sha256={name: file_digest(draft / name) for name in (VECTORS, WORDS)},
+            )
+            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path, backbone: Backbone | None = None) -> VocabularyIndex:
+        """Load and check an index directory.
+
+        Args:
+            path: the directory.
+            backbone: if given, the index must have been made with it.
+
+        Raises:
+            IntegrityError: a file is missing, damaged or edited, or another backbone made the index.
+        """
+        for name in (MANIFEST, VECTORS, WORDS):
+            if not (path / name).is_file():
+                raise IntegrityError(path / name, "a file", "nothing")
+        try:
+            manifest = Manifest.model_validate(json.loads((path / MANIFEST).read_text()))
+        except (ValueError, ValidationError) as error:
+            raise IntegrityError(path / MANIFEST, "an index manifest", str(error).splitlines()[0]) from error
+        for name in (VECTORS, WORDS):
+            found = file_digest(path / name)
+            if found != manifest.sha256.get(name):
+                raise IntegrityError(path / name, f"sha256 {manifest.sha256.get(name)}", found)
+        if backbone is not None and backbone.digest != manifest.backbone.sha256:
+            expected = f"an index of {backbone.name} with weights {backbone.digest[:12]}"
+            raise IntegrityError(path, expected, f"{manifest.backbone.model} with {manifest.backbone.sha256[:12]}")
+        words = (path / WORDS).read_text(encoding="utf-8").splitlines()
+        index = FlatIndex.load(path / VECTORS)
+        if not len(words) == len(index) == manifest.count:
+            raise IntegrityError(path, f"{manifest.count} words", f"{len(words)} words and {len(index)} vectors")
+        return cls(words, index, manifest.backbone, manifest.template, manifest.source)
