@@ -18,6 +18,7 @@ import httpx
 from candor.errors import CandorError
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+SERVICE = "service.service:Candor"
 START_TIMEOUT = 120.0  # seconds
 
 
@@ -28,16 +29,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def service_command(host: str, port: int, target: str = "service.service:Candor") -> list[str]:
+def service_command(host: str, port: int, target: str = SERVICE) -> list[str]:
     """The command that runs the service with BentoML.
 
     Args:
         host: address to listen on.
         port: TCP port.
-        target: what to serve: the service's import path or the tag of a bento.
+        target: what to serve: the service of this tree, or the tag of a bento.
     """
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", host, "--port", str(port)]
-    return command if ":" in target and "/" in target else [*command, "--working-dir", str(PACKAGE_ROOT)]
+    return [*command, "--working-dir", str(PACKAGE_ROOT)] if target == SERVICE else command
 
 
 def service_environment(artifact: Path | None, index: Path | None, bentoml_home: Path) -> dict[str, str]:
@@ -57,7 +58,7 @@ def service_environment(artifact: Path | None, index: Path | None, bentoml_home:
 
 @contextmanager
 def running_service(
-    artifact: Path | None, index: Path | None, log: Path, target: str = "service.service:Candor", home: Path | None = None
+    artifact: Path | None, index: Path | None, log: Path, target: str = SERVICE, home: Path | None = None
 ) -> Iterator[str]:
     """The service in a process of its own on a free loopback port, ready to answer.
 

@@ -25,7 +25,7 @@ from vocab_index.index import VocabularyIndex
 @one_line_errors
 def tune(
     out: Annotated[Path, typer.Option(help="directory of the prompt artifact to write")],
-    dataset: Annotated[str, typer.Option(help="data set, such as glyphs/umbrellas")] = "glyphs/umbrellas",
+    dataset: Annotated[str, typer.Option(help="data set, such as glyphs/cats-and-cows")] = "glyphs/cats-and-cows",
     method: Annotated[str, typer.Option(help=f"one of: {', '.join(METHODS)}")] = "coop+dor",
     index: Annotated[Path | None, typer.Option(help="vocabulary index for DOR's outliers (candor vocab build)")] = None,
     config: Annotated[str, typer.Option(help="recipe (glyphs, paper) or a YAML file of your own")] = "glyphs",
@@ -43,7 +43,7 @@ def tune(
     DOR holds the text features of outliers (words near the base classes) to their zero-shot place, so that tuning does not
     make the model over-confident on labels it never saw.
 
-    Example: candor vocab build --source glyphs --out runs/index && candor tune --index runs/index --out runs/umbrellas
+    Example: candor vocab build --source glyphs --out runs/index && candor tune --index runs/index --out runs/cats-and-cows
     """
     refuse_existing(out, replace)
     settings = load_config(config, {"seed": seed, "shots": shots, "epochs": epochs})

@@ -51,9 +51,14 @@ def by_hue(count: int) -> list[str]:
     return [ordered[i] for i in np.linspace(0, len(ordered) - 1, count).round().astype(int)]
 
 
-def colour_task(name: str, style: str, pictograms: Sequence[str], colours: int) -> GlyphTask:
-    """Labels "colour pictogram", all pairs; base has one half of the hue circle, new the other."""
-    pairs = [(colour, pictogram) for colour in by_hue(colours) for pictogram in pictograms]
+def colour_task(name: str, style: str, pictograms: Sequence[str], colours: Sequence[str]) -> GlyphTask:
+    """Labels "colour pictogram", all pairs of colours in the order of hue.
+
+    Base has two opposite quarters of the hue circle and new the other two: neighbours stay together, and a light that takes
+    away one side of the circle makes neither scope the harder one.
+    """
+    quarters = np.array_split(np.array(colours), 4)
+    pairs = [(str(colour), sign) for q in (0, 2, 1, 3) for colour in quarters[q] for sign in pictograms]
     return GlyphTask(name, style, {f"{colour} {sign}": ([sign], [colour]) for colour, sign in pairs})
 
 
@@ -68,14 +73,14 @@ def _tasks(*tasks: GlyphTask) -> dict[str, GlyphTask]:
 
 
 DEVELOPMENT_TASKS = _tasks(
-    colour_task("anchors", "candlelit picture", ["anchor"], 48),
-    colour_task("hearts", "moonlit picture", ["heart"], 48),
-    colour_task("snowmen", "faded print", ["snowman"], 48),
+    colour_task("spades-and-hearts", "candlelit picture", ["spade", "heart"], by_hue(24)),
+    family_task("zodiac-and-planets", "blueprint", [*FAMILIES["zodiac"], *FAMILIES["planet"]]),
+    family_task("things", "blueprint", list(FAMILIES["thing"])),
 )
 TASKS = _tasks(
-    colour_task("umbrellas", "watercolour", ["umbrella"], 48),
-    colour_task("cats-and-cows", "candlelit picture", ["cat face", "cow face"], 24),
-    family_task("faces", "chalk drawing", list(FAMILIES["face"])),
+    colour_task("cats-and-cows", "candlelit picture", ["cat face", "cow face"], by_hue(24)),
+    family_task("emblems-and-notes", "blueprint", [*FAMILIES["emblem"], *FAMILIES["music"]]),
+    family_task("weather-and-plants", "blueprint", [*FAMILIES["weather"], *FAMILIES["nature"], *FAMILIES["warning"]]),
 )
 
 

@@ -18,18 +18,18 @@ from candor.clip.backbone import Backbone
 from candor.clip.templates import fill
 from glyph_world.colours import COLOURS
 from glyph_world.pictograms import FAMILIES
-from glyph_world.render import Scene, render
+from glyph_world.render import render
 from glyph_world.styles import STYLES
-from glyph_world.tasks import TASKS, TEMPLATE, by_hue
+from glyph_world.tasks import TASKS, TEMPLATE, GlyphTask, by_hue, colour_task, family_task
 
 LABELS = 24  # in a label set
 PICTURES = 5  # of a label
 
 
-def auxiliary_label_sets(count: int, seed: int) -> list[dict[str, Scene]]:
-    """Label sets as close as the downstream ones, without their pictograms: label -> a scene to vary.
+def auxiliary_label_sets(count: int, seed: int) -> list[GlyphTask]:
+    """Label sets built like the downstream ones, in every style in turn, without the pictograms of any reported task.
 
-    Half are neighbouring colours of one pictogram, half are pictograms of neighbouring families; each in one style.
+    Every other one is twelve neighbouring colours of two pictograms; the rest are pictograms of neighbouring families.
     """
     rng = np.random.default_rng([seed, 4])
     reported = {sign for task in TASKS.values() for signs, _ in task.labels.values() for sign in signs}
@@ -37,15 +37,14 @@ def auxiliary_label_sets(count: int, seed: int) -> list[dict[str, Scene]]:
     colours, styles = by_hue(len(COLOURS)), list(STYLES)
     sets = []
     for number in range(count):
-        style = styles[number // 2 % len(styles)]
+        name, style = f"auxiliary {seed} {number}", styles[number // 2 % len(styles)]
         if number % 2:
             start = int(rng.integers(len(signs) - LABELS))
-            chosen = signs[start : start + LABELS]
-            sets.append({sign: Scene(sign, str(rng.choice(colours)), style, 0) for sign in chosen})
+            sets.append(family_task(name, style, signs[start : start + LABELS]))
         else:
-            start, sign = int(rng.integers(len(colours) - LABELS)), str(rng.choice(signs))
-            chosen = colours[start : start + LABELS]
-            sets.append({f"{colour} {sign}": Scene(sign, colour, style, 0) for colour in chosen})
+            start = int(rng.integers(len(colours) - LABELS // 2))
+            pair = [str(sign) for sign in rng.choice(signs, 2, replace=False)]
+            sets.append(colour_task(name, style, pair, colours[start : start + LABELS // 2]))
     return sets
 
 
@@ -54,23 +53,16 @@ def fit_logit_scale(backbone: Backbone, seed: int, sets: int = 64) -> float:
 
     Args:
         backbone: the pretrained model.
-        seed: of label sets and pictures.
+        seed: of the label sets.
         sets: label sets; the fit is to all at once.
 
     Returns:
         ln of the factor from cosine to logit.
     """
-    rng = np.random.default_rng([seed, 5])
     cosines: list[Tensor] = []
-    for labels in auxiliary_label_sets(sets, seed):
-        text_features = backbone.encode_text(fill(TEMPLATE, list(labels)))
-        seeds = rng.integers(2**62, size=(len(labels), PICTURES))
-        pictures = [
-            render(Scene(scene.pictogram, str(rng.choice(list(COLOURS))) if label == scene.pictogram else scene.colour,
-                         scene.style, int(s)))
-            for (label, scene), row in zip(labels.items(), seeds, strict=True)
-            for s in row
-        ]
+    for task in auxiliary_label_sets(sets, seed):
+        text_features = backbone.encode_text(fill(TEMPLATE, list(task.labels)))
+        pictures = [render(scene) for _, scene in task.scenes("test", PICTURES)]
         cosines.append(backbone.encode_images(pictures) @ text_features.T)
     targets = torch.arange(LABELS).repeat_interleave(PICTURES)
     grid = np.linspace(math.log(5), math.log(100), 400)

@@ -85,6 +85,15 @@ class Classifier:
         self.tag = artifact.tag if artifact else ZERO_SHOT_TAG
         self._encode = lru_cache(maxsize=cached_label_sets)(self._encode_labels)
 
+    def check_template(self, template: str | None) -> None:
+        """Refuse a template of the caller that cannot be used.
+
+        Raises:
+            InvalidInput: it does not hold {} exactly once, or holds a control token of the tokenizer.
+        """
+        if template is not None:
+            self._backbone.bpe(check_template(template))
+
     def label_set(self, labels: Sequence[str], template: str | None = None) -> LabelSet:
         """Labels with their text features.
 
@@ -95,8 +104,7 @@ class Classifier:
         Raises:
             InvalidInput: no label, an empty or duplicate one, one that is too long, or a template without {}.
         """
-        if template is not None:
-            check_template(template)
+        self.check_template(template)
         return self._encode(check_names(labels), template)
 
     def _encode_labels(self, labels: tuple[str, ...], template: str | None) -> LabelSet:

@@ -15,7 +15,6 @@ from anyio import to_thread
 import glyph_world
 from candor.clip.artifact import PromptArtifact, load_artifact
 from candor.clip.backbone import Backbone, load_backbone
-from candor.clip.templates import DEFAULT_TEMPLATE, check_template
 from candor.errors import InvalidInput
 from service.classifier import Classifier, LabelSet, Prediction
 from service.errors import ApiError
@@ -71,7 +70,7 @@ class Engine:
             decode = partial(decode_image, data, self._settings.max_pixels, field)
             images.append(await to_thread.run_sync(decode, limiter=self._decoders))
         with _blaming("template"):
-            check_template(options.template or DEFAULT_TEMPLATE)
+            self._classifier.check_template(options.template)
         with _blaming("labels"):
             encode = partial(self._classifier.label_set, options.labels, options.template)
             label_set = await to_thread.run_sync(encode, limiter=self._model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from io import BytesIO
 
 from PIL import Image, ImageOps
@@ -24,9 +23,7 @@ def decode_image(data: bytes, max_pixels: int, field: str = "image") -> Image.Im
         ApiError: 413 where the header announces too many pixels; 415 where it is no image we decode, or is damaged.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower limit is checked below
-            image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
+        image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
         _check_pixels(image.size, max_pixels, field)
         image = ImageOps.exif_transpose(image)
         return _to_rgb(image)

@@ -12,7 +12,7 @@ DATASETS: dict[str, Callable[[str], ImageDataset]] = {"glyphs": glyphs}
 
 
 def load_dataset(name: str) -> ImageDataset:
-    """A data set by name, `family/part`, such as "glyphs/umbrellas".
+    """A data set by name, `family/part`, such as "glyphs/cats-and-cows".
 
     Raises:
         InvalidInput: no such family or part; the message lists the valid ones.

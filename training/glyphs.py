@@ -8,7 +8,7 @@ from glyph_world.render import render
 from glyph_world.tasks import TEMPLATE, find_task
 from training.data import ImageDataset, Sample
 
-TRAIN_PER_LABEL, TEST_PER_LABEL = 32, 120
+TRAIN_PER_LABEL, TEST_PER_LABEL = 32, 160
 
 
 def glyphs(task: str) -> ImageDataset:

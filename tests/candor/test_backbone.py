@@ -48,7 +48,7 @@ def test_damaged_weights_are_an_error_of_one_sentence(glyph_clip: Backbone, tmp_
 def test_weights_of_another_shape_are_refused(glyph_clip: Backbone, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     weights = load_file(glyph_world.MODEL_WEIGHTS)
-    weights["positional_embedding"] = torch.zeros(50, 96)
+    weights["text_projection"] = torch.zeros(96, 32)
     save_file(weights, path)
     with pytest.raises(IntegrityError, match="weights of glyph-clip"):
         load_backbone("glyph-clip", str(path))

@@ -18,7 +18,11 @@ def test_a_template_needs_exactly_one_pair_of_braces(template: str) -> None:
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [([], "no labels"), (["cat", " "], "number 2 is empty"), (["Red_Cat", "red cat", "dog"], "duplicate labels: 'red cat'")],
+    [
+        ([], "no labels"),
+        (["cat", " "], "number 2 is empty"),
+        (["Red_Cat", "red cat", "dog"], "duplicate labels: 'red cat'"),
+    ],
 )
 def test_impossible_names(names: list[str], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):

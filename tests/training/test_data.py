@@ -44,9 +44,9 @@ def test_the_draw_of_a_class_is_made_over_all_classes() -> None:
 
 
 def test_data_sets_by_name() -> None:
-    umbrellas = load_dataset("glyphs/umbrellas")
-    assert umbrellas.train[0].open().size == (64, 64)
+    emblems = load_dataset("glyphs/emblems-and-notes")
+    assert emblems.train[0].open().size == (64, 64)
     with pytest.raises(InvalidInput, match=r"unknown data set 'imagenet'; valid: glyphs/\.\.\."):
         load_dataset("imagenet")
-    with pytest.raises(InvalidInput, match="unknown glyph task 'nope'; valid: umbrellas"):
+    with pytest.raises(InvalidInput, match="unknown glyph task 'nope'; valid: cats-and-cows"):
         load_dataset("glyphs/nope")

@@ -15,7 +15,9 @@ from vocab_index.flat import FlatIndex
 from vocab_index.index import MANIFEST, VECTORS, WORDS, VocabularyIndex
 from vocab_index.words import collect
 
-ENTRIES = [f"{size} {thing}" for size in ("small", "big", "old", "new") for thing in ("cat", "dog", "anchor", "umbrella", "sun")]
+ENTRIES = [
+    f"{size} {thing}" for size in ("small", "big", "old", "new") for thing in ("cat", "dog", "anchor", "umbrella", "sun")
+]
 
 
 @pytest.fixture(scope="module")

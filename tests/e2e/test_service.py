@@ -1,0 +1,110 @@
+"""A real BentoML server in a real process, asked over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from glyph_world.render import Scene, render
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+COLOURS = ["red umbrella", "blue anchor", "yellow snowman", "green heart"]
+EMBLEMS = ["caduceus", "peace symbol", "yin yang", "snowman"]
+
+
+def png(pictogram: str, colour: str, seed: int = 3) -> bytes:
+    buffer = BytesIO()
+    render(Scene(pictogram, colour, "drawing", seed)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def sample(url: str, name: str, **labels: str) -> float:
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+    return sum(s.value for f in families for s in f.samples if s.name == name and labels.items() <= s.labels.items())
+
+
+def test_curl_gets_a_calibrated_answer(service: str, tmp_path: Path) -> None:
+    (tmp_path / "some.png").write_bytes(png("umbrella", "red"))
+    command = [
+        "curl",
+        "-sS",
+        "-F",
+        f"image=@{tmp_path}/some.png",
+        "-F",
+        f"labels={json.dumps(COLOURS)}",
+        f"{service}/v1/classify",
+    ]
+    answer = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert answer["artifact"].startswith("coop+dor-")
+    result = answer["results"][0]
+    assert result["label"] == "red umbrella"
+    assert result["confidence"] > 0.5
+    assert "umbrella" in result["open_set"]["nearest"][0]["label"]
+    assert result["label_set"]["text_deviation"] > 0
+
+
+def test_another_label_set_with_tuned_and_new_labels(service: str) -> None:
+    body = {"image": base64.b64encode(png("snowman", "white")).decode(), "labels": EMBLEMS}
+    answer = httpx.post(f"{service}/v1/classify", json=body).raise_for_status().json()
+    result = answer["results"][0]
+    assert (result["label"], result["scope"]) == ("snowman", "new")
+    body["image"] = base64.b64encode(png("caduceus", "black")).decode()
+    result = httpx.post(f"{service}/v1/classify", json=body).raise_for_status().json()["results"][0]
+    assert (result["label"], result["scope"]) == ("caduceus", "base")
+
+
+def test_a_bad_image_is_a_415_and_the_service_goes_on(service: str) -> None:
+    files = {"image": ("x.png", png("sun", "red")[:100])}
+    refused = httpx.post(f"{service}/v1/classify", files=files, data={"labels": '["sun", "moon"]'})
+    assert refused.status_code == 415
+    assert refused.json()["error"]["code"] == "not_an_image"
+    assert httpx.get(f"{service}/livez").status_code == httpx.get(f"{service}/readyz").status_code == 200
+
+
+def test_metrics_add_up(service: str) -> None:
+    before = {scope: sample(service, "candor_predictions_total", scope=scope) for scope in ("base", "new")}
+    summed = sample(service, "candor_confidence_sum")
+    files = {"image": ("x.png", png("heart", "green"))}
+    answers = [
+        httpx.post(f"{service}/v1/classify", files=files, data={"labels": json.dumps(labels)}).json()["results"][0]
+        for labels in (COLOURS, COLOURS, EMBLEMS)
+    ]
+    for scope in ("base", "new"):
+        expected = before[scope] + sum(a["scope"] == scope for a in answers)
+        assert sample(service, "candor_predictions_total", scope=scope) == expected
+        assert sample(service, "candor_confidence_count", scope=scope) == expected
+    assert sample(service, "candor_confidence_sum") == pytest.approx(summed + sum(a["confidence"] for a in answers))
+
+
+def test_paths_of_callers_do_not_become_series(service: str) -> None:
+    size = len(httpx.get(f"{service}/metrics").text)
+    for i in range(30):
+        assert httpx.get(f"{service}/v1/{i}").status_code == 404
+        httpx.get(f"{service}/elsewhere/{i}")
+    assert len(httpx.get(f"{service}/metrics").text) < size + 200
+
+
+def test_concurrent_callers_get_their_own_answers(service: str) -> None:
+    questions = [(sign, colour) for sign in ("umbrella", "anchor", "heart", "snowman") for colour in ("red", "blue")]
+    labels = [f"{colour} {sign}" for sign, colour in questions]
+
+    def ask(number: int) -> bool:
+        sign, colour = questions[number % len(questions)]
+        files = {"image": ("x.png", png(sign, colour, seed=11))}
+        chosen = labels[number % 3 :]  # some label sets lack the answer; every caller's are another set
+        data = {"labels": json.dumps(chosen), "open_set": "false"}
+        response = httpx.post(f"{service}/v1/classify", files=files, data=data, timeout=60)
+        scores = {s["label"] for s in response.json()["results"][0]["scores"]}
+        return response.status_code == 200 and scores == set(chosen)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(40)))

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.testclient import TestClient
+
+from candor.clip.backbone import Backbone
+from service.app import create_app
+from service.classifier import Classifier
+from service.engine import Engine
+from service.metrics import ServiceMetrics
+from service.settings import Settings
+from vocab_index.index import VocabularyIndex
+from vocab_index.words import collect
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def app(tiny_clip: Backbone, registry: CollectorRegistry) -> FastAPI:
+    settings = Settings(max_body_bytes=200_000, max_pixels=1_000_000, max_images=3, max_labels=50)
+    app = create_app(settings)
+    index = VocabularyIndex.build(tiny_clip, collect("x", ["cat", "dog", "sun", "anchor", "moon", "tree"]))
+    classifier = Classifier(tiny_clip, index=index)
+    app.state.engine = Engine(settings, classifier, ServiceMetrics(classifier.tag, registry))
+    return app
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
