@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.table import Table
 
 from candor.clip.backbone import Backbone
 from candor.clip.learners import LEARNERS
@@ -18,6 +17,7 @@ from candor.files import whole_directory
 from cli.console import console, one_line_errors, progress_bar, show_progress
 from cli.options import Replace, backbone, refuse_existing, word_list
 from cli.server import running_service
+from cli.tables import scope_table
 from glyph_world.render import Scene, render
 from glyph_world.tasks import TASKS, TEMPLATE
 from training.compare import ZERO_SHOT, RunResult, compare, pooled_bins, summarise
@@ -55,7 +55,8 @@ def demo(
         console.rule("2. three ways to tune a prompt")
         results = _compare(clip, index, config)
         methods = {method: summarise(results, method) for method in (ZERO_SHOT, *METHODS)}
-        console.print(_table(methods))
+        caption = f"percent, mean over {len(TASKS)} tasks ± std over {len(SEEDS)} seeds"
+        console.print(scope_table(caption, methods, lambda c: f"{100 * c['mean']:.1f} ± {100 * c['std']:.1f}"))
         diagrams = {method: pooled_bins(results, method) for method in methods}
         title = "Reliability on the glyph world (embedded test model, not real CLIP weights)"
         reliability_diagrams(draft / "reliability.png", diagrams, title)
@@ -73,18 +74,6 @@ def _compare(clip: Backbone, index: VocabularyIndex, config: TrainConfig) -> lis
         return compare(
             clip, index, datasets, METHODS, SEEDS, config, lambda done: bar.update(task, advance=1, description=done)
         )
-
-
-def _table(methods: dict[str, Any]) -> Table:
-    table = Table("method", title=f"percent, mean over {len(TASKS)} tasks ± std over {len(SEEDS)} seeds")
-    columns = ("accuracy", "confidence", "ece", "fd")
-    for scope in ("base", "new"):
-        for column in columns:
-            table.add_column(f"{scope} {column}", justify="right")
-    for method, scopes in methods.items():
-        cells = [scopes[scope][column] for scope in ("base", "new") for column in columns]
-        table.add_row(method, *(f"{100 * cell['mean']:.1f} ± {100 * cell['std']:.1f}" for cell in cells))
-    return table
 
 
 def _keep_artifact(path: Path, clip: Backbone, config: TrainConfig, results: list[RunResult]) -> None:

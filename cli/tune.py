@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from candor.clip.artifact import Scope
 from candor.errors import InvalidInput
 from cli.console import console, one_line_errors, progress_bar, show_progress
 from cli.options import Device, Model, Pretrained, Replace, backbone, refuse_existing
+from cli.tables import scope_table
 from training.config import load_config
 from training.datasets import load_dataset
-from training.evaluation import ScopeResult
 from training.methods import METHODS, method_weights
 from training.run import evaluate_learner, evaluate_zero_shot, find_outliers, prepare, write_artifact
 from training.run import tune as run_tuning
@@ -61,20 +59,9 @@ def tune(
     results = evaluate_learner(clip, learner, data, features)
     artifact = write_artifact(out, clip, learner, data, method, settings, results, replace)
     rows = {"zero-shot": evaluate_zero_shot(clip, features), method: results}
+    figures = {name: {scope: r.figures() for scope, r in scopes.items()} for name, scopes in rows.items()}
     if as_json:
-        figures = {name: {scope: r.figures() for scope, r in scopes.items()} for name, scopes in rows.items()}
         console.print_json(json.dumps({"artifact": str(out), "tag": artifact.tag, "evaluation": figures}))
     else:
-        console.print(_table(dataset, rows))
+        console.print(scope_table(f"{dataset}, percent", figures, lambda value: f"{100 * value:.1f}"))
         console.print(f"{artifact.tag} -> {out}", markup=False)
-
-
-def _table(dataset: str, rows: dict[str, dict[Scope, ScopeResult]]) -> Table:
-    table = Table("method", title=f"{dataset}, percent")
-    columns = ("accuracy", "confidence", "ece", "fd")
-    for scope in ("base", "new"):
-        for column in columns:
-            table.add_column(f"{scope} {column}", justify="right")
-    for name, scopes in rows.items():
-        table.add_row(name, *(f"{100 * result.figures()[c]:.1f}" for result in scopes.values() for c in columns))
-    return table
