@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -38,6 +39,7 @@ def serve(
     with tempfile.TemporaryDirectory() as own:
         home = Path(os.environ.get("BENTOML_HOME", own))
         server = subprocess.Popen(service_command(host, port), env=service_environment(artifact, index, home))
+        signal.signal(signal.SIGTERM, lambda *_: server.send_signal(signal.SIGINT))  # never leave the server behind
         try:
             code = server.wait()
         except KeyboardInterrupt:  # the terminal sent it to the server too

@@ -85,13 +85,18 @@ def running_service(
             start_new_session=True,
         )
         try:
-            _wait_until_ready(f"http://127.0.0.1:{port}", process, log)
+            wait_until_ready(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}"
         finally:
             _stop(process)
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a service answers /readyz.
+
+    Raises:
+        CandorError: its process ended, or START_TIMEOUT passed.
+    """
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -20,6 +20,7 @@ from candor.clip.backbone import Backbone, load_backbone
 from training.config import TrainConfig
 from training.datasets import load_dataset
 from training.evaluation import ScopeResult
+from training.methods import method_weights
 from training.run import SCOPES, Features, evaluate_learner, evaluate_zero_shot, find_outliers, prepare, tune
 from vocab_index.index import Outliers, VocabularyIndex
 
@@ -106,7 +107,7 @@ def compare(
             for seed in seeds:
                 for method in methods:
                     run = config.model_copy(update={"seed": seed})
-                    chosen = outliers if "dor" in method else None
+                    chosen = outliers if "dor" in method_weights(method, run.weights) else None
                     jobs[pool.submit(_run, name, method, prepared[name], chosen, run)] = f"{method} on {name}, seed {seed}"
         for job in as_completed(jobs):
             results.append(job.result())

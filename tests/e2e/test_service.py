@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+import signal
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +16,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cli.server import free_port, wait_until_ready
 from glyph_world.render import Scene, render
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -32,6 +36,7 @@ def sample(url: str, name: str, **labels: str) -> float:
     return sum(s.value for f in families for s in f.samples if s.name == name and labels.items() <= s.labels.items())
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_gets_a_calibrated_answer(service: str, tmp_path: Path) -> None:
     (tmp_path / "some.png").write_bytes(png("umbrella", "red"))
     command = [
@@ -91,6 +96,18 @@ def test_paths_of_callers_do_not_become_series(service: str) -> None:
         assert httpx.get(f"{service}/v1/{i}").status_code == 404
         httpx.get(f"{service}/elsewhere/{i}")
     assert len(httpx.get(f"{service}/metrics").text) < size + 200
+
+
+def test_candor_serve_stops_with_its_server(built: Path, tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", "from cli.main import main; main()", "serve", "--artifact", str(built / "artifact")]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
+    wait_until_ready(f"http://127.0.0.1:{port}", process, tmp_path / "log")
+    process.send_signal(signal.SIGTERM)
+    process.wait(30)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/livez")
 
 
 def test_concurrent_callers_get_their_own_answers(service: str) -> None:
