@@ -7,13 +7,14 @@ from typing import TypeVar
 
 from rich.table import Table
 
+from candor.clip.artifact import SCOPES, Scope
+
 COLUMNS = ("accuracy", "confidence", "ece", "fd")
-SCOPES = ("base", "new")
 
 Cell = TypeVar("Cell")
 
 
-def scope_table(title: str, rows: Mapping[str, Mapping[str, Mapping[str, Cell]]], show: Callable[[Cell], str]) -> Table:
+def scope_table(title: str, rows: Mapping[str, Mapping[Scope, Mapping[str, Cell]]], show: Callable[[Cell], str]) -> Table:
     """A row a classifier, with four figures of each scope.
 
     Args:

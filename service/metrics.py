@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from candor.clip.artifact import SCOPES
 from service.classifier import LabelSet, Prediction
 from service.errors import CODES
 
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 CONFIDENCE_BUCKETS = [round(i / 20, 2) for i in range(1, 21)]  # 20 equal bins; le = 1 is the last
-SCOPES = ("base", "new")
 KNOWN = "unscored"  # until an open-set score says whether the image shows any of the labels
 
 

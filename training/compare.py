@@ -15,13 +15,13 @@ import torch
 
 import glyph_world
 from candor.calibration.bins import ReliabilityBins
-from candor.clip.artifact import Scope
+from candor.clip.artifact import SCOPES, Scope
 from candor.clip.backbone import Backbone, load_backbone
 from training.config import TrainConfig
 from training.datasets import load_dataset
 from training.evaluation import ScopeResult
 from training.methods import method_weights
-from training.run import SCOPES, Features, evaluate_learner, evaluate_zero_shot, find_outliers, prepare, tune
+from training.run import Features, evaluate_learner, evaluate_zero_shot, find_outliers, prepare, tune
 from vocab_index.index import Outliers, VocabularyIndex
 
 ZERO_SHOT = "zero-shot"

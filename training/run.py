@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from candor.clip.artifact import BackboneRef, PromptArtifact, Scope, save_artifact
+from candor.clip.artifact import SCOPES, BackboneRef, PromptArtifact, Scope, save_artifact
 from candor.clip.backbone import Backbone, Progress, no_progress
 from candor.clip.learners import LEARNERS, PromptLearner
 from candor.clip.prompt_tokens import tokenize_names
@@ -22,8 +22,6 @@ from training.loop import OnEpoch, TrainingData, train
 from training.methods import method_weights
 from training.regularizers import DynamicOutlierRegularization, KgCoOp, Regularizer
 from vocab_index.index import Outliers, VocabularyIndex
-
-SCOPES: tuple[Scope, Scope] = ("base", "new")
 
 
 @dataclass(frozen=True)

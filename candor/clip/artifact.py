@@ -21,6 +21,7 @@ from candor.files import file_digest, whole_directory
 SCHEMA_VERSION: Literal[1] = 1
 CONFIG, PROMPT = "config.json", "prompt.safetensors"
 Scope = Literal["base", "new"]
+SCOPES: tuple[Scope, Scope] = ("base", "new")
 
 
 class _Record(BaseModel):
