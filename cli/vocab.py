@@ -12,12 +12,9 @@ from cli.console import console, one_line_errors, show_progress
 from cli.options import Device, Model, Pretrained, Replace, backbone, default_template, refuse_existing, word_list
 from vocab_index.index import VocabularyIndex
 
-app = typer.Typer(no_args_is_help=True, help="Vocabulary indexes: DOR's outliers, and labels for what fits no label.")
-
-
-@app.callback()
-def group() -> None:
-    """Vocabulary indexes: DOR draws its outliers from one, and the service looks labels up in it."""
+app = typer.Typer(
+    no_args_is_help=True, help="Vocabulary indexes: DOR draws its outliers from one, and the service looks labels up in it."
+)
 
 
 @app.command()
