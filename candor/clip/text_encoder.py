@@ -1,7 +1,10 @@
-"""One text encoder for hard and soft prompts: the model's own function, run only as far as the text goes.
+"""One text encoder for hard and soft prompts: the model's own function, run only where its result can depend on it.
 
-A CLIP text tower attends causally and reads its feature at the end-of-text token, so nothing behind the longest
-end-of-text of a batch can change the result. Cutting there is exact, and saves most of the 77 positions.
+A CLIP text tower attends causally and reads its feature at the end-of-text token. Two things follow, both exact:
+
+- nothing behind a text's end-of-text token can change its feature, so no work is done there;
+- positions that all prompts begin with (start token and shared context, or a template's opening words) have the same hidden
+  states in every prompt, so they run once, and each prompt's own tokens run against their keys and values.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from candor.clip.shared_prefix import Prefix, encode_prefix, encode_suffixes, has_plain_blocks
 from candor.errors import InvalidInput
 
 
@@ -21,11 +25,13 @@ class PromptEmbeddings:
     """Prompts as the text tower takes them, before positions are added.
 
     Attributes:
-        embeddings: token embeddings, (C, L, width).
-        eot_index: position of each prompt's end-of-text token, (C,) int64, each < L.
+        prefix: token embeddings that every prompt begins with, (P, width), P >= 1.
+        suffix: each prompt's own token embeddings behind the prefix, (C, S, width).
+        eot_index: position of each prompt's end-of-text token in the whole prompt, (C,) int64, P <= index < P + S.
     """
 
-    embeddings: Tensor
+    prefix: Tensor
+    suffix: Tensor
     eot_index: Tensor
 
 
@@ -67,22 +73,39 @@ def eot_positions(model: nn.Module, tokens: Tensor) -> Tensor:
     return tokens.eq(eos_id).int().argmax(dim=-1)
 
 
-def encode_prompts(model: nn.Module, prompts: PromptEmbeddings) -> Tensor:
+def run_prefix(model: nn.Module, prompts: PromptEmbeddings) -> Prefix | None:
+    """What later prompts with the same prefix need of it; None where the tower's blocks are not CLIP's plain ones.
+
+    Args:
+        model: an open_clip model with a causal text tower.
+        prompts: gives the prefix; differentiable in it.
+    """
+    tower = text_tower(model)
+    if not has_plain_blocks(tower.transformer):
+        return None
+    length = len(prompts.prefix)
+    return encode_prefix(tower.transformer, _placed(tower, prompts.prefix, 0, length))
+
+
+def encode_prompts(model: nn.Module, prompts: PromptEmbeddings, prefix: Prefix | None = None) -> Tensor:
     """Text features of prompts given as embeddings; differentiable in the embeddings.
 
     Args:
         model: an open_clip model with a causal text tower.
-        prompts: C prompts of at most L tokens.
+        prompts: C prompts.
+        prefix: `run_prefix` of prompts with the same prefix, to use it again within a step.
 
     Returns:
         text_features, (C, embed_dim) float32, each of L2 norm 1.
     """
     tower = text_tower(model)
-    dtype = tower.transformer.get_cast_dtype()
-    length = int(prompts.eot_index.max()) + 1
-    x = prompts.embeddings[:, :length].to(dtype) + tower.positional_embedding[:length].to(dtype)
-    x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
-    x = x[torch.arange(len(x), device=x.device), prompts.eot_index]
+    start, stop = len(prompts.prefix), int(prompts.eot_index.max()) + 1
+    prefix = prefix or run_prefix(model, prompts)
+    if prefix is None:
+        x = _encode_whole(tower, prompts, stop)
+    else:
+        suffix = _placed(tower, prompts.suffix[:, : stop - start], start, stop)
+        x = encode_suffixes(tower.transformer, prefix, suffix, prompts.eot_index - start)
     x = tower.ln_final(x)
     projection = tower.text_projection
     if isinstance(projection, nn.Linear):
@@ -92,8 +115,24 @@ def encode_prompts(model: nn.Module, prompts: PromptEmbeddings) -> Tensor:
     return F.normalize(x.float(), dim=-1)
 
 
+def _placed(tower: Any, embeddings: Tensor, start: int, stop: int) -> Tensor:
+    """Embeddings with the positions start..stop added, in the tower's precision."""
+    dtype = tower.transformer.get_cast_dtype()
+    placed: Tensor = embeddings.to(dtype) + tower.positional_embedding[start:stop].to(dtype)
+    return placed
+
+
+def _encode_whole(tower: Any, prompts: PromptEmbeddings, stop: int) -> Tensor:
+    """Hidden states at the end-of-text tokens by the tower's own blocks, (C, width): for blocks we do not know."""
+    prefix = prompts.prefix.to(prompts.suffix.dtype).expand(len(prompts.suffix), -1, -1)
+    x = _placed(tower, torch.cat([prefix, prompts.suffix], dim=1)[:, :stop], 0, stop)
+    x = tower.transformer(x, attn_mask=tower.attn_mask[:stop, :stop])
+    read: Tensor = x[torch.arange(len(x), device=x.device), prompts.eot_index]
+    return read
+
+
 def encode_tokens(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Text features of token ids: `model.encode_text(tokens, normalize=True)` without the work behind the last text.
+    """Text features of token ids: `model.encode_text(tokens, normalize=True)` without the work that cannot matter.
 
     Args:
         model: an open_clip model with a causal text tower.
@@ -103,5 +142,8 @@ def encode_tokens(model: nn.Module, tokens: Tensor) -> Tensor:
         text_features, (C, embed_dim) float32, each of L2 norm 1.
     """
     eot_index = eot_positions(model, tokens)
-    embeddings = text_tower(model).token_embedding(tokens[:, : int(eot_index.max()) + 1])
-    return encode_prompts(model, PromptEmbeddings(embeddings, eot_index))
+    same = (tokens == tokens[0]).all(dim=0).long().cumprod(dim=0)
+    shared = max(1, min(int(same.sum()), int(eot_index.min())))
+    embedding = text_tower(model).token_embedding
+    suffix = embedding(tokens[:, shared : int(eot_index.max()) + 1])
+    return encode_prompts(model, PromptEmbeddings(embedding(tokens[0, :shared]), suffix, eot_index))

@@ -53,37 +53,46 @@ class ContextLearner(PromptLearner):
             image_features: not used; prompts do not depend on the image.
 
         Returns:
-            Embeddings (C, T + n_ctx, width) and end-of-text positions (C,).
+            Prompts whose prefix is the start token and the context before the name; the start token alone where each class
+            has a context of its own.
 
         Raises:
             InvalidInput: a class-specific context is asked for a class it was not tuned on.
         """
         n_ctx = self.config.n_ctx
-        bank = torch.cat([self._ctx_of(names), names.embeddings.to(self.ctx.dtype)], dim=1)
-        index = self._layout(names.name_end, names.embeddings.shape[1] + n_ctx)
-        embeddings = bank.gather(1, index[..., None].expand(-1, -1, bank.shape[-1]))
-        return PromptEmbeddings(embeddings, names.eot_index + n_ctx)
+        before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[self.config.class_position]
+        prefix, suffix = names.embeddings[0, :1].to(self.ctx.dtype), names.embeddings[:, 1:].to(self.ctx.dtype)
+        ctx = self._ctx_of(names)
+        if before < n_ctx:
+            suffix = _insert(suffix, ctx[:, before:].expand(len(names), -1, -1), names.name_end - 1)
+        if self.config.class_specific:
+            suffix = torch.cat([ctx[:, :before], suffix], dim=1)
+        else:
+            prefix = torch.cat([prefix, ctx[0, :before]])
+        return PromptEmbeddings(prefix, suffix, names.eot_index + n_ctx)
 
     def _ctx_of(self, names: TokenizedNames) -> Tensor:
+        """The context of each name, (C, n_ctx, width); (1, n_ctx, width) where all share one."""
         if self._rows is None:
-            return self.ctx.expand(len(names), -1, -1)
+            return self.ctx[None]
         unknown = [name for name in names.names if name not in self._rows]
         if unknown:
             raise InvalidInput(f"a class-specific context knows only its base classes, not {', '.join(unknown[:10])}")
         return self.ctx[[self._rows[name] for name in names.names]]
 
-    def _layout(self, name_end: Tensor, length: int) -> Tensor:
-        """For each prompt position the row of the bank (context first, then fixed tokens) that stands there, (C, length).
 
-        The first `before` context vectors go behind the start token, the others behind the name.
-        """
-        n_ctx = self.config.n_ctx
-        before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[self.config.class_position]
-        position = torch.arange(length, device=name_end.device).expand(len(name_end), -1)
-        name_stop = (name_end + before)[:, None]
-        ctx_stop = (name_end + n_ctx)[:, None]
-        fixed = n_ctx + position
-        index = torch.where(position < 1, fixed, position - 1)
-        index = torch.where(position >= 1 + before, fixed - before, index)
-        index = torch.where(position >= name_stop, position - name_end[:, None], index)
-        return torch.where(position >= ctx_stop, position, index)
+def _insert(tokens: Tensor, ctx: Tensor, place: Tensor) -> Tensor:
+    """Context vectors put into each row before its token number `place`, (C, T + M, width).
+
+    Args:
+        tokens: (C, T, width).
+        ctx: (C, M, width).
+        place: (C,).
+    """
+    count = ctx.shape[1]
+    position = torch.arange(tokens.shape[1] + count, device=tokens.device).expand(len(tokens), -1)
+    start = place[:, None]
+    index = torch.where(position < start, count + position, position - start)  # of the bank: context first, then tokens
+    index = torch.where(position >= start + count, position, index)
+    bank = torch.cat([ctx, tokens], dim=1)
+    return bank.gather(1, index[..., None].expand(-1, -1, bank.shape[-1]))
