@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import safetensors
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
 
-from candor.calibration.calibrators import TemperatureCalibrator
+from candor.calibration.calibrators import Calibrator, TemperatureCalibrator
 from candor.clip.backbone import Backbone
 from candor.clip.learners import LEARNERS, LearnerConfig, PromptLearner
-from candor.errors import IntegrityError
+from candor.errors import IntegrityError, InvalidInput
 from candor.files import file_digest, whole_directory
 
 SCHEMA_VERSION: Literal[1] = 1
 CONFIG, PROMPT = "config.json", "prompt.safetensors"
 Scope = Literal["base", "new"]
 SCOPES: tuple[Scope, Scope] = ("base", "new")
+Figure = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]  # JSON has no NaN
 
 
 class _Record(BaseModel):
@@ -62,7 +64,7 @@ class Reference(_Record):
 
 
 class ArtifactConfig(_Record):
-    """`config.json`. Figures of the evaluation are fractions (0..1)."""
+    """`config.json`. The evaluation has the figures of `training.evaluation`; null stands for one that is not defined."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     backbone: BackboneRef
@@ -71,9 +73,9 @@ class ArtifactConfig(_Record):
     regularizers: dict[str, float]
     base_classnames: tuple[str, ...] = Field(min_length=1)
     template: str
-    calibrator: TemperatureCalibrator = TemperatureCalibrator()
+    calibrator: Calibrator = TemperatureCalibrator()
     reference: dict[Scope, Reference] = {}
-    evaluation: dict[Scope, dict[str, float]] = {}
+    evaluation: dict[Scope, dict[str, Figure]] = {}
     training: dict[str, Any] = {}
     seed: int
     versions: dict[str, str] = {}
@@ -139,6 +141,43 @@ def save_artifact(path: Path, learner: PromptLearner, replace: bool = False, **f
             learner=learner.config, versions=library_versions(), prompt_sha256=file_digest(draft / PROMPT), **fields
         )
         (draft / CONFIG).write_text(config.model_dump_json(indent=2) + "\n")
+    return load_artifact(path)
+
+
+def with_calibrator(
+    artifact: PromptArtifact,
+    path: Path,
+    calibrator: Calibrator,
+    replace: bool = False,
+    *,
+    reference: dict[Scope, Reference],
+    evaluation: dict[Scope, dict[str, float]],
+) -> PromptArtifact:
+    """Write a loaded artifact again with another calibrator, whole or not at all. The prompt's file is copied as it is.
+
+    Args:
+        artifact: as loaded from disk.
+        path: directory to make; the artifact's own directory with `replace`.
+        calibrator: the new one.
+        replace: whether an existing directory is replaced, with all that it holds.
+        reference: what the evaluation under the new calibrator saw; the old one would no longer be true.
+        evaluation: its figures.
+
+    Returns:
+        The artifact as loaded back from disk.
+
+    Raises:
+        InvalidInput: `path` is there and is not to be replaced, or `artifact` was not loaded from disk.
+        IntegrityError: the artifact's files changed since it was loaded.
+    """
+    if artifact.path is None:
+        raise InvalidInput("only an artifact that was loaded from disk can be written again with another calibrator")
+    changes = {"calibrator": calibrator, "reference": reference, "evaluation": evaluation}
+    config = artifact.config.model_copy(update=changes)
+    with whole_directory(path, replace) as draft:
+        shutil.copyfile(artifact.path / PROMPT, draft / PROMPT)
+        (draft / CONFIG).write_text(config.model_dump_json(indent=2) + "\n")
+        load_artifact(draft)  # a prompt that was changed meanwhile must not get a new home
     return load_artifact(path)
 
 
