@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import typer
@@ -54,3 +55,19 @@ def show_progress(steps: Iterable[Any], description: str) -> Iterable[Any]:
     """The `progress` argument of the library, as a bar on the console."""
     with progress_bar() as bar:
         yield from bar.track(steps, description=description, total=len(steps) if hasattr(steps, "__len__") else None)
+
+
+@contextmanager
+def epoch_bar(description: str, epochs: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A bar over the epochs of a run, with its loss and validation ECE as they stand."""
+    with progress_bar() as bar:
+        task = bar.add_task(description, total=epochs)
+
+        def show(epoch: int, figures: dict[str, float]) -> None:
+            loss = sum(value for name, value in figures.items() if name.endswith("_loss"))
+            state = f"loss {loss:.3f}"
+            if "val_ece" in figures:
+                state += f", validation ECE {figures['val_ece']:.1%}"
+            bar.update(task, completed=epoch + 1, description=f"{description} · {state}")
+
+        yield show

@@ -12,6 +12,7 @@ from candor.clip.backbone import Backbone, load_backbone
 from candor.errors import InvalidInput
 from glyph_world.tasks import TEMPLATE
 from glyph_world.vocabulary import phrases
+from training.feature_cache import FeatureCache, default_cache_dir
 from vocab_index.words import WordList, collect, load_words
 
 Model = Annotated[str, typer.Option(help="open_clip model, such as ViT-B-16-quickgelu, or the embedded glyph-clip")]
@@ -19,6 +20,18 @@ Pretrained = Annotated[
     str | None, typer.Option(help="weights: an open_clip tag such as openai, or a .safetensors file; glyph-clip needs none")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N")]
+Root = Annotated[
+    Path | None,
+    typer.Option(help="folder of an imagefolder, or the one that holds all data sets (docs/datasets.md)"),
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="leave unreadable images out, and name them")]
+Cache = Annotated[
+    bool,
+    typer.Option(
+        help="keep image features for the next run, by content (in $CANDOR_CACHE, else the user's cache folder); "
+        "without: compute them all, and a new random view of each training image every epoch"
+    ),
+]
 Replace = Annotated[bool, typer.Option("--replace", help="replace --out if it is there")]
 
 
@@ -26,6 +39,11 @@ def backbone(model: str, pretrained: str | None, device: str = "cpu") -> Backbon
     """A backbone by name, glyph-clip included."""
     glyph_world.register()
     return load_backbone(model, pretrained, device)
+
+
+def feature_cache(keep: bool) -> FeatureCache:
+    """The user's cache of image features, or none."""
+    return FeatureCache(default_cache_dir() if keep else None)
 
 
 def word_list(source: str) -> WordList:

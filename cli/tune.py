@@ -3,36 +3,69 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from candor.clip.artifact import PromptArtifact, Scope, load_artifact
+from candor.clip.backbone import Backbone
 from candor.errors import InvalidInput
-from cli.console import console, one_line_errors, progress_bar, show_progress
-from cli.options import Device, Model, Pretrained, Replace, backbone, refuse_existing
+from cli.console import console, epoch_bar, errors, one_line_errors, show_progress
+from cli.options import (
+    Cache,
+    Device,
+    Model,
+    Pretrained,
+    Replace,
+    Root,
+    SkipBad,
+    backbone,
+    feature_cache,
+    refuse_existing,
+)
 from cli.tables import scope_table
-from training.config import load_config
+from training.artifacts import write_artifact
+from training.config import TrainConfig, load_config
+from training.data import ImageDataset
 from training.datasets import load_dataset
+from training.evaluation import ScopeResult
 from training.methods import METHODS, method_weights
-from training.run import evaluate_learner, evaluate_zero_shot, find_outliers, prepare, write_artifact
+from training.outliers import find_outliers
+from training.run import Features, Images, Shots, Tuned, encode_shots, evaluate_learner, evaluate_zero_shot, prepare
 from training.run import tune as run_tuning
-from vocab_index.index import VocabularyIndex
+from training.tensorboard import scalars
+from vocab_index.index import Outliers, VocabularyIndex
+
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @one_line_errors
 def tune(
     out: Annotated[Path, typer.Option(help="directory of the prompt artifact to write")],
-    dataset: Annotated[str, typer.Option(help="data set, such as glyphs/cats-and-cows")] = "glyphs/cats-and-cows",
-    method: Annotated[str, typer.Option(help=f"one of: {', '.join(METHODS)}")] = "coop+dor",
+    dataset: Annotated[
+        str, typer.Option(help="data set, such as glyphs/cats-and-cows or imagefolder")
+    ] = "glyphs/cats-and-cows",
+    root: Root = None,
+    method: Annotated[
+        str, typer.Option(help=f"one of: {', '.join(METHODS)}; or coop+ any regularisers, joined by +")
+    ] = "coop+dor",
     index: Annotated[Path | None, typer.Option(help="vocabulary index for DOR's outliers (candor vocab build)")] = None,
     config: Annotated[str, typer.Option(help="recipe (glyphs, paper) or a YAML file of your own")] = "glyphs",
     model: Model = "glyph-clip",
     pretrained: Pretrained = None,
     device: Device = "cpu",
-    seed: Annotated[int | None, typer.Option(help="of shots, start, order and outliers")] = None,
+    seed: Annotated[int | None, typer.Option(help="of shots, start, order, views and outliers")] = None,
     shots: Annotated[int | None, typer.Option(help="training images a base class")] = None,
     epochs: Annotated[int | None, typer.Option(help="passes over the shots")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="of the optimiser, after the warm-up epoch")] = None,
+    skip_bad: SkipBad = False,
+    cache: Cache = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on from the checkpoint of a run that was stopped, by whatever")
+    ] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="directory for TensorBoard's event files")] = None,
     replace: Replace = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the evaluation as JSON")] = False,
 ) -> None:
@@ -42,23 +75,86 @@ def tune(
     make the model over-confident on labels it never saw.
 
     Example: candor vocab build --source glyphs --out runs/index && candor tune --index runs/index --out runs/cats-and-cows
+
+    Your own images: candor tune --dataset imagefolder --root DIR --model ViT-B-16-quickgelu --pretrained openai
+    --config paper --index runs/wordnet --out runs/mine, where DIR holds a folder a class.
+
+    A checkpoint is kept beside --out after every epoch; the same command with --resume goes on from it.
     """
-    refuse_existing(out, replace)
-    settings = load_config(config, {"seed": seed, "shots": shots, "epochs": epochs})
+    partial = out.with_name(f"{out.name}.partial")
+    _check_paths(out, partial, replace, resume)
+    settings = load_config(config, {"seed": seed, "shots": shots, "epochs": epochs, "learning_rate": learning_rate})
     uses_dor = "dor" in method_weights(method, settings.weights)
-    if uses_dor and index is None:
+    needs_index = uses_dor and settings.outliers.selection != "oracle"
+    if needs_index and index is None:
         raise InvalidInput(f"method {method!r} draws outliers from a vocabulary: give --index (candor vocab build)")
-    data = load_dataset(dataset)
+    data = load_dataset(dataset, root)
     clip = backbone(model, pretrained, device)
-    vocabulary = VocabularyIndex.load(index, clip) if index and uses_dor else None
-    features = prepare(clip, data, show_progress)
-    outliers = find_outliers(clip, vocabulary, data, features, settings) if vocabulary else None
-    with progress_bar() as bar:
-        task = bar.add_task(f"tune {method}", total=settings.epochs)
-        learner = run_tuning(clip, data, features, method, settings, outliers, lambda *_: bar.advance(task))
-    results = evaluate_learner(clip, learner, data, features)
-    artifact = write_artifact(out, clip, learner, data, method, settings, results, replace)
-    rows = {"zero-shot": evaluate_zero_shot(clip, features), method: results}
+    vocabulary = VocabularyIndex.load(index, clip) if index and needs_index else None
+    images = Images(feature_cache(cache), skip_bad, fresh=not cache and settings.augment.views > 0, progress=show_progress)
+    features = prepare(clip, data, images)
+    drawn = encode_shots(clip, data, settings, images)
+    outliers = find_outliers(clip, vocabulary, data, features, settings) if uses_dor else None
+    _report_left_out(features, drawn, outliers)
+    tuned = _run(clip, data, features, drawn, method, settings, outliers, partial / CHECKPOINT, tensorboard)
+    results = evaluate_learner(clip, tuned.learner, data, features, drawn.held_out[0])
+    artifact = write_artifact(out, clip, tuned, data, method, settings, results, replace or resume)
+    shutil.rmtree(partial, ignore_errors=True)
+    _show(artifact, out, dataset, {"zero-shot": evaluate_zero_shot(clip, features), method: results}, as_json)
+
+
+def _check_paths(out: Path, partial: Path, replace: bool, resume: bool) -> None:
+    """Fail before long work: an artifact in the way, or a stopped run that nobody said what to do with."""
+    if resume and not partial.exists():
+        if not out.exists():
+            errors.print("no checkpoint yet; starting from the beginning")
+            return
+        load_artifact(out)  # stopped between its last write and its last word: nothing is left to do but to say it again
+    if not resume:
+        refuse_existing(out, replace)
+        if partial.exists() and not replace:
+            raise InvalidInput(
+                f"{partial} holds a run that was stopped: go on with --resume, or start again with --replace"
+            )
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _report_left_out(features: Features, drawn: Shots, outliers: Outliers | None) -> None:
+    skipped = (*features.skipped, *drawn.skipped)
+    if skipped:
+        errors.print(f"{len(skipped)} images cannot be read and were skipped: {'; '.join(skipped[:10])}", markup=False)
+    if outliers is not None and outliers.dropped:
+        named = ", ".join(outliers.dropped[:5])
+        errors.print(
+            f"{len(outliers.words)} outliers; {len(outliers.dropped)} words left out because they contain a class name "
+            f"({named}{', ...' if len(outliers.dropped) > 5 else ''})",
+            markup=False,
+        )
+
+
+def _run(
+    clip: Backbone,
+    data: ImageDataset,
+    features: Features,
+    drawn: Shots,
+    method: str,
+    settings: TrainConfig,
+    outliers: Outliers | None,
+    checkpoint: Path,
+    tensorboard: Path | None,
+) -> Tuned:
+    with epoch_bar(f"tune {method}", settings.epochs) as show, scalars(tensorboard) as log:
+
+        def on_epoch(epoch: int, figures: dict[str, float]) -> None:
+            show(epoch, figures)
+            log(epoch, figures)
+
+        return run_tuning(clip, data, features, drawn, method, settings, outliers, on_epoch=on_epoch, checkpoint=checkpoint)
+
+
+def _show(
+    artifact: PromptArtifact, out: Path, dataset: str, rows: dict[str, dict[Scope, ScopeResult]], as_json: bool
+) -> None:
     figures = {name: {scope: r.figures() for scope, r in scopes.items()} for name, scopes in rows.items()}
     if as_json:
         console.print_json(json.dumps({"artifact": str(out), "tag": artifact.tag, "evaluation": figures}))

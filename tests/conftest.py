@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 import glyph_world
 from candor.clip import Backbone, load_backbone
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Image features that tests compute do not go to the user's cache, nor come from there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CANDOR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from candor.clip.learners import LearnerConfig
 from candor.errors import InvalidInput
+from training.augment import AugmentConfig
+from vocab_index.index import Selection
 
 RECIPES = Path(__file__).with_name("recipes")
 
@@ -19,16 +21,26 @@ class _Settings(BaseModel):
 
 
 class OutlierConfig(_Settings):
-    """Where DOR's outliers come from.
+    """Where DOR's outliers come from. The paper leaves some of this open (methods: `docs/dor.md`); each is a setting here.
 
     Attributes:
-        pool: K, how many words nearest to the base classes are candidates.
+        selection: which words of the vocabulary are candidates: nearest to the base classes ("near", the method itself),
+            "far" or "random" ones, or the new classes themselves ("oracle": an upper bound that peeks, never a result).
+        pool: K, how many words are candidates.
         batch: B, how many a step draws; None is min(number of base classes, 100).
+        resample: a fresh draw each step ("dynamic"); False keeps the first one.
+        weighting: all candidates alike ("uniform"), or more often the more similar ones ("similarity").
+        exclude_new: keep words that contain the name of a new class out too, so that nothing leaks from what is measured.
+            A deployment does not know its new classes; the paper says only that base names are left out.
         template: zero-shot prompt of an outlier; None is the data set's own.
     """
 
+    selection: Selection | Literal["oracle"] = "near"
     pool: int = Field(5000, ge=1)
     batch: int | None = Field(None, ge=1)
+    resample: bool = True
+    weighting: Literal["uniform", "similarity"] = "uniform"
+    exclude_new: bool = True
     template: str | None = None
 
 
@@ -37,24 +49,36 @@ class TrainConfig(_Settings):
 
     Attributes:
         shots: training images a base class.
-        epochs, batch_size, learning_rate: of SGD.
-        momentum, weight_decay: of SGD.
+        epochs, batch_size, learning_rate: of the optimiser.
+        optimiser: "sgd", or "adam" (decoupled from momentum; weight decay as L2 in both, as torch's).
+        momentum: of SGD.
+        weight_decay: L2 on the context.
         warmup_lr: constant learning rate of the first epoch.
-        seed: of the shots, the context's start, the order of the batches and the outliers.
+        clip_norm: largest norm of the context's gradient; None does not clip.
+        autocast: precision of the towers in training; "none" is the backbone's own. The context, the logits and the loss
+            are float32 in any case.
+        seed: of the shots, the context's start, the order of the batches, the views and the outliers.
         weights: weight of each regulariser; None takes the method's own.
+        learner: how prompts are built.
+        outliers: of DOR.
+        augment: of the training images.
     """
 
     shots: int = Field(16, ge=1)
     epochs: int = Field(200, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
+    optimiser: Literal["sgd", "adam"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     warmup_lr: float = Field(1e-5, ge=0)
+    clip_norm: float | None = Field(None, gt=0)
+    autocast: Literal["none", "bf16", "fp16"] = "none"
     seed: int = Field(1, ge=0)
     weights: dict[str, float] = {}
     learner: LearnerConfig = LearnerConfig()
     outliers: OutlierConfig = OutlierConfig()
+    augment: AugmentConfig = AugmentConfig()
 
 
 def load_config(source: str | None, overrides: dict[str, Any] | None = None) -> TrainConfig:

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from candor.calibration.bins import ReliabilityBins
+from candor.calibration.divergence import feature_divergence, text_deviation
+from candor.calibration.scores import accuracy, ece
 from candor.clip.backbone import Backbone
 from candor.clip.learners import PromptLearner
 from candor.clip.prompt_tokens import TokenizedNames
-from candor.clip.text_encoder import encode_prompts
+from candor.clip.text_encoder import encode_prompts, run_prefix
 from candor.errors import CandorError
+from training.checkpoint import Checkpoint, History, load_checkpoint, save_checkpoint
 from training.config import TrainConfig
+from training.optimisation import Stepper
 from training.regularizers import Regularizer, StepOutput
+from training.streams import stream
 
 OnEpoch = Callable[[int, dict[str, float]], None]
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class ImageViews(Protocol):
+    """Image features of training images, a view of each at a time."""
+
+    def __call__(self, rows: Tensor, epoch: int) -> Tensor:
+        """Features of the images in these rows, (len(rows), D) of L2 norm 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class CachedViews:
+    """Views that were encoded once; epoch e shows view e mod V of every image.
+
+    Attributes:
+        image_features: (N, V, D) of L2 norm 1.
+    """
+
+    image_features: Tensor
+
+    def __call__(self, rows: Tensor, epoch: int) -> Tensor:
+        """Features of the images in these rows, (len(rows), D)."""
+        return self.image_features[rows, epoch % self.image_features.shape[1]]
 
 
 @dataclass(frozen=True)
@@ -26,30 +58,31 @@ class TrainingData:
     """What the loop runs on; the image tower is frozen, so images are features.
 
     Attributes:
-        image_features: (N, D) of L2 norm 1.
+        images: features of the N training images, view by view.
         labels: (N,) int64.
         names: the C base classes.
         zero_shot_text_features: theirs under the hand-written template, (C, D).
+        held_out: features (M, D) and labels (M,) of held-out training images, for the validation figures; M may be 0.
     """
 
-    image_features: Tensor
+    images: ImageViews
     labels: Tensor
     names: TokenizedNames
     zero_shot_text_features: Tensor
+    held_out: tuple[Tensor, Tensor]
 
 
-def learning_rate(epoch: int, config: TrainConfig) -> float:
-    """CoOp's schedule: one constant warm-up epoch, then a cosine stepped once an epoch (Dassl, WARMUP_RECOUNT).
+@dataclass(frozen=True)
+class Resume:
+    """Where a run keeps its checkpoint.
 
-    lr_0 = warmup_lr; lr_e = 0.5 lr (1 + cos(pi (e - 1) / E)) for the e-th epoch after it, counted from 1.
-
-    Args:
-        epoch: from 0.
-        config: gives lr, E and warmup_lr.
+    Attributes:
+        path: file; a run goes on from it where it is there.
+        fingerprint: of everything that decides the run.
     """
-    if epoch == 0:
-        return config.warmup_lr
-    return 0.5 * config.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / config.epochs))
+
+    path: Path
+    fingerprint: str
 
 
 def train(
@@ -59,8 +92,12 @@ def train(
     regularizers: dict[str, tuple[float, Regularizer]],
     config: TrainConfig,
     on_epoch: OnEpoch | None = None,
-) -> PromptLearner:
-    """Tune a learner in place: cross-entropy plus weighted regularisers, SGD.
+    resume: Resume | None = None,
+) -> History:
+    """Tune a learner in place: cross-entropy plus weighted regularisers.
+
+    Every draw is a function of the seed, the epoch and the step, so a run that goes on from a checkpoint is the same to the
+    bit as one that was never stopped.
 
     Args:
         backbone: frozen.
@@ -68,58 +105,107 @@ def train(
         data: base classes only.
         regularizers: name -> (weight, term).
         config: the recipe.
-        on_epoch: called with the epoch (from 0) and the mean of each loss term in it.
+        on_epoch: called with the epoch (from 0) and its figures; for a resumed run with the epochs before the stop too.
+        resume: keeps a checkpoint each epoch, and goes on from it.
 
     Returns:
-        The learner of the last epoch.
+        Figures of every epoch: the mean of each loss term, learning rate, FD, text deviation and validation scores.
 
     Raises:
         CandorError: the loss is no longer finite; says at which step and in which term.
+        IntegrityError, InvalidInput: the checkpoint is damaged, or of another run.
     """
-    optimiser = torch.optim.SGD(
-        learner.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    order = torch.Generator().manual_seed(config.seed)
+    stepper = Stepper(learner, config, backbone.device)
+    history: History = []
+    if resume and (found := load_checkpoint(resume.path, resume.fingerprint, backbone.device)):
+        stepper.restore(found.tensors)
+        history = found.history
+    report = on_epoch or (lambda *_: None)
+    for epoch, figures in enumerate(history):
+        report(epoch, figures)
+    for epoch in range(len(history), config.epochs):
+        stepper.start_epoch(epoch)
+        history.append(_run_epoch(backbone, learner, data, regularizers, config, stepper, epoch))
+        if resume:
+            save_checkpoint(resume.path, resume.fingerprint, Checkpoint(epoch + 1, stepper.state(), history))
+        report(epoch, history[-1])
+    return history
+
+
+def _run_epoch(
+    backbone: Backbone,
+    learner: PromptLearner,
+    data: TrainingData,
+    regularizers: dict[str, tuple[float, Regularizer]],
+    config: TrainConfig,
+    stepper: Stepper,
+    epoch: int,
+) -> dict[str, float]:
     size = min(config.batch_size, len(data.labels))
-    for epoch in range(config.epochs):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(epoch, config)
-        shuffled = torch.randperm(len(data.labels), generator=order).to(data.labels.device)
-        batches = [batch for batch in shuffled.split(size) if len(batch) == size]  # as Dassl: the incomplete one is dropped
-        sums: dict[str, float] = {}
-        for number, batch in enumerate(batches):
-            terms = _loss_terms(backbone, learner, data, batch, regularizers)
-            _check_finite(terms, epoch, number)
-            optimiser.zero_grad()
-            torch.stack(list(terms.values())).sum().backward()
-            optimiser.step()
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.item()
-        if on_epoch is not None:
-            on_epoch(epoch, {name: value / len(batches) for name, value in sums.items()})
-    return learner
+    shuffled = torch.randperm(len(data.labels), generator=stream(config.seed, "batches", epoch)).to(data.labels.device)
+    batches = [batch for batch in shuffled.split(size) if len(batch) == size]  # as Dassl: the incomplete one is dropped
+    sums: dict[str, float] = {}
+    for number, batch in enumerate(batches):
+        step = _forward(backbone, learner, data, batch, config, epoch, epoch * len(batches) + number)
+        terms = loss_terms(step, regularizers)
+        _check_finite(terms, epoch, number)
+        stepper.step(torch.stack(list(terms.values())).sum())
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+    means = {name: value / len(batches) for name, value in sums.items()}
+    return means | {"learning_rate": stepper.learning_rate} | _measure(backbone, data, step.text_features.detach())
 
 
-def _loss_terms(
+def _forward(
     backbone: Backbone,
     learner: PromptLearner,
     data: TrainingData,
     batch: Tensor,
-    regularizers: dict[str, tuple[float, Regularizer]],
-) -> dict[str, Tensor]:
-    """The weighted terms of the loss by name."""
+    config: TrainConfig,
+    epoch: int,
+    number: int,
+) -> StepOutput:
+    """Encode the classes and classify a batch; only the towers run in lower precision, never the logits."""
+    labels, image_features = data.labels[batch], data.images(batch, epoch)
+    with _autocast(config, backbone.device):
+        prompts = learner(data.names)
+        prefix = run_prefix(backbone.model, prompts)
+        text_features = encode_prompts(backbone.model, prompts, prefix)
 
     def encode_names(names: TokenizedNames) -> Tensor:
-        return encode_prompts(backbone.model, learner(names))
+        with _autocast(config, backbone.device):
+            return encode_prompts(backbone.model, learner(names), prefix)
 
-    text_features = encode_names(data.names)
-    logits = backbone.logit_scale * data.image_features[batch] @ text_features.T
-    labels = data.labels[batch]
-    step = StepOutput(text_features, data.zero_shot_text_features, logits, labels, encode_names)
-    terms = {"cross_entropy_loss": F.cross_entropy(logits, labels)}
+    logits = backbone.logit_scale * image_features.float() @ text_features.T
+    return StepOutput(image_features, text_features, data.zero_shot_text_features, logits, labels, encode_names, number)
+
+
+def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    return nullcontext() if config.autocast == "none" else torch.autocast(device.type, AUTOCAST[config.autocast])
+
+
+def loss_terms(step: StepOutput, regularizers: dict[str, tuple[float, Regularizer]]) -> dict[str, Tensor]:
+    """The weighted terms of the loss by name; the loss is their sum."""
+    terms = {"cross_entropy_loss": F.cross_entropy(step.logits, step.labels)}
     for name, (weight, regularizer) in regularizers.items():
         terms[f"{name}_loss"] = weight * regularizer(step)
     return terms
+
+
+@torch.no_grad()
+def _measure(backbone: Backbone, data: TrainingData, text_features: Tensor) -> dict[str, float]:
+    """FD, text deviation and held-out scores with the text features of an epoch's last step."""
+    figures = {
+        "fd": feature_divergence(text_features),
+        "text_deviation": float(text_deviation(text_features, data.zero_shot_text_features).mean()),
+    }
+    features, labels = data.held_out
+    if len(labels):
+        logits = backbone.logit_scale * features.float() @ text_features.T
+        confidence, predicted = logits.double().softmax(dim=-1).max(dim=-1)
+        bins = ReliabilityBins.of(confidence.clamp(max=1).cpu().numpy(), (predicted == labels).cpu().numpy())
+        figures |= {"val_accuracy": accuracy(bins), "val_ece": ece(bins)}
+    return figures
 
 
 def _check_finite(terms: dict[str, Tensor], epoch: int, step: int) -> None:

@@ -1,26 +1,40 @@
-"""Tuning methods: which regularisers each adds to the cross-entropy, and their published weights."""
+"""Tuning methods by name: CoOp's cross-entropy and the regularisers that are added to it, such as "coop+dor"."""
 
 from __future__ import annotations
 
 from candor.errors import InvalidInput
+from training.regularizers import REGULARIZERS
 
-METHODS: dict[str, dict[str, float]] = {
-    "coop": {},
-    "kgcoop": {"kgcoop": 8.0},
-    "coop+dor": {"dor": 8.0},
-    "kgcoop+dor": {"kgcoop": 8.0, "dor": 2.0},
-}
+PLAIN = "coop"
+METHODS = ("coop", "kgcoop", "coop+dor", "kgcoop+dor")  # the published ones; any other sum of regularisers is valid too
+
+
+def parts_of(method: str) -> tuple[str, ...]:
+    """The regularisers that a method's name adds up: "coop+dor" and "dor" are ("dor",), "kgcoop+dor" is both.
+
+    Raises:
+        InvalidInput: a part is no regulariser, or stands there twice.
+    """
+    parts = tuple(part for place, part in enumerate(method.split("+")) if (place, part) != (0, PLAIN))
+    unknown = [part for part in parts if part not in REGULARIZERS]
+    if unknown or len(set(parts)) < len(parts):
+        raise InvalidInput(
+            f"unknown method {method!r}; valid: {', '.join(METHODS)}, or coop+ any of {', '.join(REGULARIZERS)}, each once"
+        )
+    return parts
 
 
 def method_weights(method: str, overrides: dict[str, float]) -> dict[str, float]:
-    """Weight of each regulariser of a method.
+    """Weight of each regulariser of a method: the published one, or the caller's.
 
     Raises:
         InvalidInput: no such method, or a weight for a regulariser that it does not have.
     """
-    if method not in METHODS:
-        raise InvalidInput(f"unknown method {method!r}; valid: {', '.join(METHODS)}")
-    unknown = set(overrides) - set(METHODS[method])
+    parts = parts_of(method)
+    weights = {
+        part: REGULARIZERS[part].weight if len(parts) == 1 else REGULARIZERS[part].weight_with_others for part in parts
+    }
+    unknown = set(overrides) - set(weights)
     if unknown:
-        raise InvalidInput(f"method {method!r} has no regulariser {', '.join(sorted(unknown))}; it has {METHODS[method]}")
-    return METHODS[method] | overrides
+        raise InvalidInput(f"method {method!r} has no regulariser {', '.join(sorted(unknown))}; it has {weights}")
+    return weights | overrides

@@ -1,17 +1,21 @@
-"""Regularisers: what is added to the cross-entropy. One class each, and one line in `training.methods`."""
+"""Regularisers: what is added to the cross-entropy. A new one is a class here, a line in REGULARIZERS and a test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from candor.calibration.divergence import text_deviation
-from candor.clip.prompt_tokens import TokenizedNames
+from candor.clip.backbone import Backbone
+from candor.clip.prompt_tokens import TokenizedNames, tokenize_names
 from candor.errors import InvalidInput
+from training.config import TrainConfig
+from training.streams import stream
+from vocab_index.index import Outliers
 
 
 @dataclass(frozen=True)
@@ -19,18 +23,41 @@ class StepOutput:
     """What one training step knows; a regulariser may use any of it.
 
     Attributes:
+        image_features: of the batch, (B, D).
         text_features: of the base classes under the tuned context, (C, D).
         zero_shot_text_features: of the base classes under the hand-written template, (C, D).
         logits: of the batch, (B, C) float32.
         labels: of the batch, (B,).
         encode_names: text features of any names under the tuned context, (N, D).
+        number: of the step, from 0 and over all epochs.
     """
 
+    image_features: Tensor
     text_features: Tensor
     zero_shot_text_features: Tensor
     logits: Tensor
     labels: Tensor
     encode_names: Callable[[TokenizedNames], Tensor]
+    number: int
+
+
+@dataclass(frozen=True)
+class RunSetting:
+    """What a regulariser may be made from, once a run.
+
+    Attributes:
+        backbone: frozen.
+        config: the recipe.
+        n_ctx: context vectors of the learner.
+        classnames: of the base classes.
+        outliers: DOR's candidates, where the run has a vocabulary.
+    """
+
+    backbone: Backbone
+    config: TrainConfig
+    n_ctx: int
+    classnames: tuple[str, ...]
+    outliers: Outliers | None
 
 
 class Regularizer(Protocol):
@@ -41,11 +68,35 @@ class Regularizer(Protocol):
         ...
 
 
+class RegularizerType(Protocol):
+    """How a regulariser is made for a run; what REGULARIZERS holds.
+
+    Attributes:
+        weight: its weight beside plain CoOp.
+        weight_with_others: its weight beside another regulariser.
+    """
+
+    weight: float
+    weight_with_others: float
+
+    def for_run(self, setting: RunSetting) -> Regularizer:
+        """The term of one run."""
+        ...
+
+
 class KgCoOp:
     """Hold the base classes to their zero-shot place: 1 - mean_c cos(w_c, w_c^zs) (Yao et al. 2023, eq. 3, in cosine form).
 
     The authors' code uses the cosine; weight 8.
     """
+
+    weight: ClassVar[float] = 8.0
+    weight_with_others: ClassVar[float] = 8.0
+
+    @classmethod
+    def for_run(cls, setting: RunSetting) -> Self:  # noqa: ARG003
+        """The term of one run."""
+        return cls()
 
     def __call__(self, step: StepOutput) -> Tensor:
         """The term, a scalar in 0..2."""
@@ -55,27 +106,70 @@ class KgCoOp:
 class DynamicOutlierRegularization:
     """DOR: hold *outliers* near the base classes to their zero-shot place, leave the base classes free.
 
-    L_dor = 1 - (1/B) sum_b cos(psi(t'_b), psi(t_b)), with a fresh uniform batch of B outliers each step; t' is the tuned
-    prompt of an outlier, t its zero-shot prompt (Wang, Li and Wei, ICML 2025). Weight 8 with CoOp, 2 with other methods.
+    L_dor = 1 - (1/B) sum_b cos(psi(t'_b), psi(t_b)), with a fresh batch of B outliers each step; t' is the tuned prompt of
+    an outlier, t its zero-shot prompt (Wang, Li and Wei, ICML 2025). Weight 8 with CoOp, 2 with other methods.
 
     Args:
         outliers: K outlier names, tokenized for the learner.
         zero_shot_features: their text features under the hand-written template, (K, D), computed once.
         batch_size: B; all K are used where there are fewer.
-        seed: of the draw.
+        seed: of the draws.
+        chances: how likely each is drawn, (K,), not negative; None draws uniformly.
+        resample: a fresh draw each step; False draws once.
     """
 
-    def __init__(self, outliers: TokenizedNames, zero_shot_features: Tensor, batch_size: int, seed: int) -> None:
+    weight: ClassVar[float] = 8.0
+    weight_with_others: ClassVar[float] = 2.0
+
+    def __init__(
+        self,
+        outliers: TokenizedNames,
+        zero_shot_features: Tensor,
+        batch_size: int,
+        seed: int,
+        chances: Tensor | None = None,
+        resample: bool = True,
+    ) -> None:
         if len(outliers) != len(zero_shot_features):
             raise InvalidInput(f"{len(outliers)} outliers but {len(zero_shot_features)} zero-shot features")
         if batch_size < 1 or not len(outliers):
             raise InvalidInput(f"DOR needs at least one outlier a step; got {len(outliers)} and batch {batch_size}")
         self._outliers, self._zero_shot = outliers, zero_shot_features
+        self._chances = torch.ones(len(outliers)) if chances is None else chances.float().cpu().clamp(min=1e-6)
         self._batch_size = min(batch_size, len(outliers))
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed, self._resample = seed, resample
+
+    @classmethod
+    def for_run(cls, setting: RunSetting) -> Self:
+        """The term of one run.
+
+        Raises:
+            InvalidInput: the run has no outliers.
+        """
+        outliers, config = setting.outliers, setting.config
+        if outliers is None:
+            raise InvalidInput("DOR needs a vocabulary index to draw its outliers from")
+        return cls(
+            tokenize_names(setting.backbone, outliers.words, setting.n_ctx),
+            outliers.features,
+            config.outliers.batch or min(len(setting.classnames), 100),
+            config.seed,
+            torch.tensor(outliers.similarity) if config.outliers.weighting == "similarity" else None,
+            config.outliers.resample,
+        )
+
+    def draw(self, step: int) -> Tensor:
+        """Rows of the outliers of a step, (B,) int64, all different."""
+        generator = stream(self._seed, "outliers", step if self._resample else 0)
+        return torch.multinomial(self._chances, self._batch_size, replacement=False, generator=generator)
 
     def __call__(self, step: StepOutput) -> Tensor:
         """The term, a scalar in 0..2."""
-        rows = torch.randperm(len(self._outliers), generator=self._generator)[: self._batch_size]
-        rows = rows.to(self._zero_shot.device)
+        rows = self.draw(step.number).to(self._zero_shot.device)
         return text_deviation(step.encode_names(self._outliers[rows]), self._zero_shot[rows]).mean()
+
+
+REGULARIZERS: dict[str, RegularizerType] = {
+    "kgcoop": KgCoOp,
+    "dor": DynamicOutlierRegularization,
+}

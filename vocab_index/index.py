@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from candor.files import file_digest, whole_directory
 from vocab_index.flat import FlatIndex, faiss_version
 from vocab_index.words import OverlapFilter, WordList
 
+Selection = Literal["near", "far", "random"]
 MANIFEST, VECTORS, WORDS = "manifest.json", "index.faiss", "words.txt"
 
 
@@ -52,10 +54,10 @@ class Outliers:
     """DOR's candidates.
 
     Attributes:
-        words: K words, nearest first.
+        words: K words, in the order of their selection.
         similarity: mean cosine to the base classes, (K,).
         features: their zero-shot text features under the index's template, (K, D).
-        dropped: nearer words that were left out because they contain a class name.
+        dropped: words that would have been selected, but contain a class name.
     """
 
     words: tuple[str, ...]
@@ -107,8 +109,15 @@ class VocabularyIndex:
             for row_s, row_i in zip(similarity, ids, strict=True)
         ]
 
-    def outliers(self, base_text_features: Tensor, k: int, class_names: Sequence[str]) -> Outliers:
-        """The k words with the highest mean cosine to the base classes, without words that contain a class name.
+    def outliers(
+        self,
+        base_text_features: Tensor,
+        k: int,
+        class_names: Sequence[str],
+        selection: Selection = "near",
+        seed: int = 0,
+    ) -> Outliers:
+        """K words by their mean cosine to the base classes, without words that contain a class name.
 
         mean_c cos(n, t_c) = <n, mean_c t_c>, so one inner product with the mean of the base features ranks all words.
 
@@ -116,29 +125,35 @@ class VocabularyIndex:
             base_text_features: zero-shot features of the base classes, (C, D) of L2 norm 1.
             k: K; fewer where the vocabulary is smaller.
             class_names: names to keep out; give the new classes too wherever nothing may leak from them.
+            selection: the nearest words (DOR), the farthest, or any.
+            seed: of a random selection.
 
         Raises:
-            InvalidInput: no word is left.
+            InvalidInput: no word is left, or no such selection.
         """
+        if selection not in get_args(Selection):
+            raise InvalidInput(f"unknown selection {selection!r}; valid: {', '.join(get_args(Selection))}")
         mean = base_text_features.double().mean(dim=0).float().cpu().numpy()[None]
         overlap = OverlapFilter(class_names)
-        similarity, ids = self._index.search(mean, len(self))
-        kept: list[tuple[int, float]] = []
+        similarity, ids = (found[0] for found in self._index.search(mean, len(self)))
+        order = {"near": np.arange(len(ids)), "far": np.arange(len(ids))[::-1]}.get(selection)
+        if order is None:
+            order = np.random.default_rng(seed).permutation(len(ids))
+        kept: list[int] = []
         dropped: list[str] = []
-        for value, i in zip(similarity[0].tolist(), ids[0].tolist(), strict=True):
-            if overlap.overlaps(self.words[i]):
-                dropped.append(self.words[i])
-            elif len(kept) < k:
-                kept.append((i, value))
+        for place in order.tolist():
             if len(kept) == k:
                 break
+            if overlap.overlaps(self.words[ids[place]]):
+                dropped.append(self.words[ids[place]])
+            else:
+                kept.append(place)
         if not kept:
             raise InvalidInput(f"vocabulary {self.source!r} has no word that does not contain a class name")
-        rows = np.array([i for i, _ in kept], np.int64)
         return Outliers(
-            tuple(self.words[i] for i in rows),
-            tuple(value for _, value in kept),
-            torch.from_numpy(self._index.vectors(rows)).to(base_text_features.device),
+            tuple(self.words[i] for i in ids[kept]),
+            tuple(similarity[kept].tolist()),
+            torch.from_numpy(self._index.vectors(ids[kept])).to(base_text_features.device),
             tuple(dropped),
         )
 

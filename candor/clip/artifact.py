@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from candor.errors import IntegrityError, InvalidInput
 from candor.files import file_digest, whole_directory
 
 SCHEMA_VERSION: Literal[1] = 1
-CONFIG, PROMPT = "config.json", "prompt.safetensors"
+CONFIG, PROMPT, REPORT = "config.json", "prompt.safetensors", "report"
 Scope = Literal["base", "new"]
 SCOPES: tuple[Scope, Scope] = ("base", "new")
 Figure = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]  # JSON has no NaN
@@ -123,13 +124,20 @@ class PromptArtifact:
         return learner.to(backbone.device).requires_grad_(False).eval()
 
 
-def save_artifact(path: Path, learner: PromptLearner, replace: bool = False, **fields: Any) -> PromptArtifact:
+def save_artifact(
+    path: Path,
+    learner: PromptLearner,
+    replace: bool = False,
+    report: Callable[[Path], None] | None = None,
+    **fields: Any,
+) -> PromptArtifact:
     """Write an artifact whole or not at all.
 
     Args:
         path: directory to make.
         learner: the tuned learner.
         replace: whether an existing directory is replaced.
+        report: writes files for people into the directory it is given; nothing reads them back.
         fields: the other fields of ArtifactConfig.
 
     Returns:
@@ -141,6 +149,9 @@ def save_artifact(path: Path, learner: PromptLearner, replace: bool = False, **f
             learner=learner.config, versions=library_versions(), prompt_sha256=file_digest(draft / PROMPT), **fields
         )
         (draft / CONFIG).write_text(config.model_dump_json(indent=2) + "\n")
+        if report is not None:
+            (draft / REPORT).mkdir()
+            report(draft / REPORT)
     return load_artifact(path)
 
 
@@ -168,7 +179,7 @@ def with_calibrator(
 
     Raises:
         InvalidInput: `path` is there and is not to be replaced, or `artifact` was not loaded from disk.
-        IntegrityError: the artifact's files changed since it was loaded.
+        IntegrityError: the prompt's file changed since the artifact was loaded.
     """
     if artifact.path is None:
         raise InvalidInput("only an artifact that was loaded from disk can be written again with another calibrator")
@@ -176,8 +187,12 @@ def with_calibrator(
     config = artifact.config.model_copy(update=changes)
     with whole_directory(path, replace) as draft:
         shutil.copyfile(artifact.path / PROMPT, draft / PROMPT)
+        if (artifact.path / REPORT).is_dir():
+            shutil.copytree(artifact.path / REPORT, draft / REPORT)
+        digest = file_digest(draft / PROMPT)
+        if digest != config.prompt_sha256:
+            raise IntegrityError(artifact.path / PROMPT, f"sha256 {config.prompt_sha256}", digest)
         (draft / CONFIG).write_text(config.model_dump_json(indent=2) + "\n")
-        load_artifact(draft)  # a prompt that was changed meanwhile must not get a new home
     return load_artifact(path)
 
 

@@ -1,8 +1,8 @@
-"""A causal transformer on prompts that share their first tokens: the prefix runs once, each suffix against its keys and values.
+"""A causal transformer on prompts that begin alike: the prefix runs once, each suffix against its keys and values.
 
-Suffixes differ in length. Everything that works on single tokens (layer norms, projections, MLPs: nearly all of the cost) runs
-on the real tokens of all suffixes packed into one matrix; only attention sees them padded. The last block runs its query and
-MLP for the end-of-text tokens alone, as nothing else of it is read.
+Suffixes differ in length. Everything that works on single tokens (layer norms, projections, MLPs: nearly all of the cost)
+runs on the real tokens of all suffixes packed into one matrix; only attention sees them padded. The last block runs its
+query and MLP for the end-of-text tokens alone, as nothing else of it is read.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,8 @@ from candor.clip import ContextLearner, LearnerConfig, tokenize_names
 from candor.clip.backbone import Backbone
 from candor.errors import CandorError, InvalidInput
 from training.config import TrainConfig, load_config
-from training.loop import TrainingData, learning_rate, train
+from training.loop import CachedViews, TrainingData, train
+from training.optimisation import learning_rate
 from training.regularizers import KgCoOp, Regularizer, StepOutput
 
 NAMES = ("red sun", "blue sun", "green sun")
@@ -21,7 +23,8 @@ NAMES = ("red sun", "blue sun", "green sun")
 def data(tiny_clip: Backbone) -> TrainingData:
     zero_shot = tiny_clip.encode_text([f"a {name}." for name in NAMES])
     features = torch.nn.functional.normalize(zero_shot.repeat(4, 1) + 0.05 * torch.randn(12, 64), dim=-1)
-    return TrainingData(features, torch.arange(3).repeat(4), tokenize_names(tiny_clip, NAMES, 4), zero_shot)
+    names, held_out = tokenize_names(tiny_clip, NAMES, 4), (zero_shot, torch.arange(3))
+    return TrainingData(CachedViews(features[:, None]), torch.arange(3).repeat(4), names, zero_shot, held_out)
 
 
 @pytest.fixture
@@ -32,9 +35,10 @@ def run(tiny_clip: Backbone, data: TrainingData) -> Callable[..., tuple[ContextL
         config = TrainConfig(**({"epochs": 5, "batch_size": 4, "learning_rate": 0.1} | settings))
         torch.manual_seed(config.seed)
         learner = ContextLearner.create(LearnerConfig(n_ctx=4), tiny_clip, NAMES)
-        losses: list[dict[str, float]] = []
-        train(tiny_clip, learner, data, terms or {}, config, lambda _, terms: losses.append(terms))
-        return learner, losses
+        seen: list[dict[str, float]] = []
+        history = train(tiny_clip, learner, data, terms or {}, config, lambda _, figures: seen.append(figures))
+        assert history == seen
+        return learner, history
 
     return _run
 
@@ -88,6 +92,64 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 ) -> None:
     with pytest.raises(CandorError, match="bad_loss became nan in epoch 1, step 1"):
         run({"bad": (1.0, lambda step: step.logits.sum() * float("nan"))})
+
+
+def test_an_epoch_says_what_it_measured(
+    data: TrainingData, run: Callable[..., tuple[ContextLearner, list[dict[str, float]]]]
+) -> None:
+    first, last = run({"kgcoop": (8.0, KgCoOp())}, epochs=4)[1][::3]
+    terms = ["cross_entropy_loss", "kgcoop_loss"]
+    assert list(first) == [*terms, "learning_rate", "fd", "text_deviation", "val_accuracy", "val_ece"]
+    assert first["learning_rate"] == 1e-5
+    assert last["learning_rate"] == pytest.approx(0.5 * 0.1 * (1 + math.cos(math.pi * 2 / 4)))
+    # in the first epoch the context hardly moves: the term of every step is the deviation of the last one
+    assert first["kgcoop_loss"] / 8 == pytest.approx(first["text_deviation"], rel=0.02)
+    assert last["val_accuracy"] in (0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1)
+
+
+def test_each_epoch_shows_another_view() -> None:
+    features = torch.arange(2 * 3 * 4.0).view(2, 3, 4)
+    shown = [CachedViews(features)(torch.tensor([1, 0]), epoch) for epoch in range(4)]
+    assert torch.equal(shown[1], features[[1, 0], 1])
+    assert torch.equal(shown[3], shown[0])
+
+
+def test_a_gradient_is_clipped_to_its_norm(run: Callable[..., tuple[ContextLearner, list[dict[str, float]]]]) -> None:
+    settings = {"epochs": 1, "batch_size": 12, "momentum": 0.0, "weight_decay": 0.0, "warmup_lr": 1.0}
+    start = run(**(settings | {"warmup_lr": 0.0}))[0].ctx
+    free, clipped = (run(**settings, clip_norm=norm)[0].ctx - start for norm in (None, 0.01))
+    assert free.norm() > 0.02
+    assert clipped.norm().item() == pytest.approx(0.01, rel=1e-3)
+    torch.testing.assert_close(clipped / clipped.norm(), free / free.norm(), atol=1e-4, rtol=1e-3)
+
+
+def test_the_first_step_of_adam_has_the_size_of_the_learning_rate(
+    run: Callable[..., tuple[ContextLearner, list[dict[str, float]]]],
+) -> None:
+    """m / sqrt(v) is the gradient's sign in the first step (Kingma and Ba 2015, algorithm 1)."""
+    settings = {"epochs": 1, "batch_size": 12, "optimiser": "adam", "weight_decay": 0.0}
+    start = run(**settings, warmup_lr=0.0)[0].ctx
+    moved = run(**settings, warmup_lr=0.01)[0].ctx - start
+    torch.testing.assert_close(moved.abs(), torch.full_like(moved, 0.01), atol=1e-4, rtol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_autocast_keeps_float32_where_it_matters(
+    tiny_clip: Backbone, run: Callable[..., tuple[ContextLearner, list[dict[str, float]]]], precision: str
+) -> None:
+    seen: list[StepOutput] = []
+
+    def look(step: StepOutput) -> torch.Tensor:
+        seen.append(step)
+        return step.logits.sum() * 0
+
+    low, history = run({"look": (1.0, look)}, autocast=precision, epochs=1, warmup_lr=0.1)
+    full, exact = run(epochs=1, warmup_lr=0.1)
+    start = run(epochs=1, warmup_lr=0.0)[0].ctx
+    assert low.ctx.dtype == seen[0].logits.dtype == torch.float32
+    assert history[0]["cross_entropy_loss"] != exact[0]["cross_entropy_loss"]
+    assert history[0]["cross_entropy_loss"] == pytest.approx(exact[0]["cross_entropy_loss"], rel=0.05)
+    assert torch.cosine_similarity((low.ctx - start).flatten(), (full.ctx - start).flatten(), dim=0) > 0.98
 
 
 def test_configurations(tmp_path) -> None:

@@ -24,8 +24,9 @@ def cosine_loop(a: torch.Tensor, b: torch.Tensor) -> float:
     return 1 - math.fsum(terms) / len(terms)
 
 
-def step(text: torch.Tensor, zero_shot: torch.Tensor, encode_names=None) -> StepOutput:
-    return StepOutput(text, zero_shot, torch.zeros(1, len(text)), torch.zeros(1, dtype=torch.int64), encode_names)
+def step(text: torch.Tensor, zero_shot: torch.Tensor, encode_names=None, number: int = 0) -> StepOutput:
+    batch = torch.zeros(1, text.shape[1]), torch.zeros(1, len(text)), torch.zeros(1, dtype=torch.int64)
+    return StepOutput(batch[0], text, zero_shot, *batch[1:], encode_names, number)
 
 
 def test_kgcoop_is_one_minus_the_mean_cosine() -> None:
@@ -46,8 +47,8 @@ def test_dor_holds_the_outliers_of_this_step_and_not_the_classes(tiny_clip: Back
         return torch.stack([tuned[name] for name in chosen.names])
 
     dor = DynamicOutlierRegularization(names, zero_shot, batch_size=3, seed=5)
-    for _ in range(20):
-        value = dor(step(unit(2, 5), unit(2, 5), encode_names)).item()
+    for number in range(20):
+        value = dor(step(unit(2, 5), unit(2, 5), encode_names, number)).item()
         rows = [words.index(name) for name in asked[-1]]
         expected = cosine_loop(torch.stack([tuned[words[r]] for r in rows]), zero_shot[rows])
         assert value == pytest.approx(expected, abs=1e-6)
@@ -64,12 +65,39 @@ def test_dor_uses_all_outliers_where_there_are_few(tiny_clip: Backbone) -> None:
         DynamicOutlierRegularization(names, unit(3, 5), 1, 0)
 
 
+def draws(dor: DynamicOutlierRegularization, steps: int = 200) -> list[list[int]]:
+    return [sorted(dor.draw(number).tolist()) for number in range(steps)]
+
+
+def test_draws_are_fixed_fresh_or_weighted(tiny_clip: Backbone) -> None:
+    names = tokenize_names(tiny_clip, [f"word {letter}" for letter in "abcdefgh"], 4)
+    zero_shot = unit(8, 5)
+    fresh = DynamicOutlierRegularization(names, zero_shot, 3, seed=5)
+    assert draws(fresh) == draws(DynamicOutlierRegularization(names, zero_shot, 3, seed=5))  # by seed and step, no state
+    assert draws(fresh) != draws(DynamicOutlierRegularization(names, zero_shot, 3, seed=6))
+    fixed = DynamicOutlierRegularization(names, zero_shot, 3, seed=5, resample=False)
+    assert draws(fixed) == [sorted(fresh.draw(0).tolist())] * 200
+    chances = torch.tensor([0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
+    weighted = DynamicOutlierRegularization(names, zero_shot, 1, seed=5, chances=chances)
+    share = sum(drawn == [0] for drawn in draws(weighted, 1000)) / 1000
+    assert share == pytest.approx(0.9 / 1.6, abs=0.05)
+    uniform = DynamicOutlierRegularization(names, zero_shot, 1, seed=5)
+    assert sum(drawn == [0] for drawn in draws(uniform, 1000)) / 1000 == pytest.approx(1 / 8, abs=0.04)
+
+
 def test_methods_carry_the_published_weights() -> None:
-    assert METHODS["coop+dor"] == {"dor": 8.0}
-    assert METHODS["kgcoop"] == {"kgcoop": 8.0}
-    assert METHODS["kgcoop+dor"] == {"kgcoop": 8.0, "dor": 2.0}
+    assert [method_weights(method, {}) for method in METHODS] == [
+        {},
+        {"kgcoop": 8.0},
+        {"dor": 8.0},
+        {"kgcoop": 8.0, "dor": 2.0},
+    ]
+    assert method_weights("coop+kgcoop", {}) == {"kgcoop": 8.0}
     assert method_weights("coop+dor", {"dor": 1.0}) == {"dor": 1.0}
     with pytest.raises(InvalidInput, match="unknown method 'coco'; valid: coop"):
         method_weights("coco", {})
+    for wrong in ("kgcoop+coop", "dor+dor", "coop+", ""):
+        with pytest.raises(InvalidInput, match="unknown method"):
+            method_weights(wrong, {})
     with pytest.raises(InvalidInput, match="no regulariser dor"):
         method_weights("coop", {"dor": 1.0})
