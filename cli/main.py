@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from cli import vocab
+from cli import bench, vocab
+from cli.calibrate import calibrate
 from cli.demo import demo
+from cli.evaluate import evaluate
+from cli.experiment import experiment
 from cli.serve import serve
 from cli.tune import tune
 
@@ -17,7 +20,11 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(tune)
+app.command()(evaluate)
+app.command()(experiment)
+app.command()(calibrate)
 app.add_typer(vocab.app, name="vocab")
+app.add_typer(bench.app, name="bench")
 app.command()(serve)
 
 

@@ -1,0 +1,130 @@
+"""Two ways to take one training step that compute the same: the straightforward one, and the one that training takes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from candor.clip.backbone import Backbone
+from candor.clip.learners import ContextLearner, LearnerConfig
+from candor.clip.prompt_tokens import tokenize_names
+from candor.clip.templates import DEFAULT_TEMPLATE, fill
+from candor.clip.text_encoder import encode_prompts, run_prefix, text_tower
+from training.regularizers import DynamicOutlierRegularization
+from vocab_index.wordnet import nouns
+
+# The first flowers of Oxford Flowers 102: names as label sets have them, one to three words, two to seven tokens.
+CLASSNAMES = tuple(
+    (
+        "pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, english marigold, tiger lily, moon "
+        "orchid, bird of paradise, monkshood, globe thistle, snapdragon, colt's foot, king protea, spear thistle, "
+        "yellow iris, globe-flower, purple coneflower, peruvian lily, balloon flower, giant white arum lily, fire "
+        "lily, pincushion flower, fritillary, red ginger, grape hyacinth, corn poppy, prince of wales feathers, "
+        "stemless gentian, artichoke, sweet william, carnation, garden phlox, love in the mist, mexican aster, alpine "
+        "sea holly, ruby-lipped cattleya, cape flower, great masterwort, siam tulip, lenten rose, barbeton daisy, "
+        "daffodil, sword lily, poinsettia, bolero deep blue, wallflower, marigold, buttercup, oxeye daisy, common "
+        "dandelion"
+    ).split(", ")
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One batch and one label set on a frozen model.
+
+    Attributes:
+        backbone: frozen.
+        learner: the context that is tuned.
+        pixels: preprocessed images, (B, 3, H, W).
+        labels: (B,).
+        classnames: C names.
+        outliers: as many nouns of WordNet.
+        zero_shot: features of the outliers under the hand-written template, (C, D).
+    """
+
+    backbone: Backbone
+    learner: ContextLearner
+    pixels: Tensor
+    labels: Tensor
+    classnames: tuple[str, ...]
+    outliers: tuple[str, ...]
+    zero_shot: Tensor
+
+
+def make_task(backbone: Backbone, n_ctx: int, classes: int, batch: int) -> Task:
+    """A task of random pixels; the same for equal arguments."""
+    names = CLASSNAMES if classes <= len(CLASSNAMES) else (*CLASSNAMES, *nouns())
+    words = tuple(random.Random(0).sample(list(nouns()), classes))
+    torch.manual_seed(0)
+    size = backbone.model.visual.image_size
+    height, width = size if isinstance(size, tuple) else (size, size)
+    pixels = torch.randn(batch, 3, height, width, device=backbone.device)
+    labels = torch.randint(classes, (batch,), device=backbone.device)
+    learner = ContextLearner.create(LearnerConfig(n_ctx=n_ctx), backbone, ())
+    zero_shot = backbone.encode_text(fill(DEFAULT_TEMPLATE, words))
+    return Task(backbone, learner, pixels, labels, tuple(names[:classes]), words, zero_shot)
+
+
+def straightforward(task: Task, dor: bool) -> Callable[[], Tensor]:
+    """The step as the usual code base takes it: the image tower and all context_length text positions of every class."""
+    model, ctx = task.backbone.model, task.learner.ctx
+    tower = text_tower(model)
+
+    def prompts_of(names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+        tokens = task.backbone.tokenize([" ".join(["X"] * len(ctx)) + f" {name}." for name in names])
+        return tower.token_embedding(tokens).detach(), tokens.argmax(dim=-1)
+
+    classes, outliers = prompts_of(task.classnames), prompts_of(task.outliers) if dor else None
+
+    def encode(prompts: tuple[Tensor, Tensor]) -> Tensor:
+        fixed, eot = prompts
+        x = torch.cat([fixed[:, :1], ctx.expand(len(fixed), -1, -1), fixed[:, 1 + len(ctx) :]], dim=1)
+        x = tower.transformer(x + tower.positional_embedding, attn_mask=tower.attn_mask)
+        x = tower.ln_final(x)[torch.arange(len(x)), eot] @ tower.text_projection
+        return F.normalize(x, dim=-1)
+
+    def step() -> Tensor:
+        image_features = F.normalize(model.encode_image(task.pixels), dim=-1)
+        logits = task.backbone.logit_scale * image_features @ encode(classes).T
+        loss = F.cross_entropy(logits, task.labels)
+        if outliers is not None:
+            loss = loss + 8 * (1 - (encode(outliers) * task.zero_shot).sum(dim=-1).mean())
+        return _backward(loss, ctx)
+
+    return step
+
+
+def shared(task: Task, dor: bool) -> Callable[[], Tensor]:
+    """The step that training takes: image features from the cache, the prompts' shared prefix once, names to their end."""
+    model, learner = task.backbone.model, task.learner
+    n_ctx = learner.config.n_ctx
+    classes, outliers = (tokenize_names(task.backbone, names, n_ctx) for names in (task.classnames, task.outliers))
+    image_features = task.backbone.encode_image(task.pixels)
+    regularizer = DynamicOutlierRegularization(outliers, task.zero_shot, len(outliers), seed=0)
+    rows = regularizer.draw(0)  # a permutation: all of them
+
+    def step() -> Tensor:
+        prompts = learner(classes)
+        prefix = run_prefix(model, prompts)
+        logits = task.backbone.logit_scale * image_features @ encode_prompts(model, prompts, prefix).T
+        loss = F.cross_entropy(logits, task.labels)
+        if dor:
+            tuned = encode_prompts(model, learner(outliers[rows]), prefix)
+            loss = loss + 8 * (1 - (tuned * task.zero_shot[rows]).sum(dim=-1).mean())
+        return _backward(loss, learner.ctx)
+
+    return step
+
+
+def _backward(loss: Tensor, ctx: Tensor) -> Tensor:
+    ctx.grad = None
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+STEPS: dict[str, Callable[[Task, bool], Callable[[], Tensor]]] = {"straightforward": straightforward, "shared": shared}
