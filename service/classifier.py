@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from candor.calibration.calibrators import TemperatureCalibrator
+from candor.calibration.calibrators import Calibrator, LabelGeometry, TemperatureCalibrator
 from candor.calibration.divergence import feature_divergence, text_deviation
 from candor.clip.artifact import PromptArtifact, Scope
 from candor.clip.backbone import Backbone
@@ -32,6 +32,7 @@ class LabelSet:
         text_features: (C, D).
         text_deviation: mean over the labels of 1 - cos(tuned, zero-shot).
         divergence: FD of the label set; NaN for one label.
+        probabilities: from logits (..., C) over these labels to calibrated probabilities (..., C).
     """
 
     labels: tuple[str, ...]
@@ -39,6 +40,7 @@ class LabelSet:
     text_features: Tensor
     text_deviation: float
     divergence: float
+    probabilities: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,15 @@ class Classifier:
     ) -> None:
         self._backbone, self._index = backbone, index
         self._learner = artifact.learner(backbone) if artifact else None
-        self._calibrator = artifact.config.calibrator if artifact else TemperatureCalibrator()
+        self._calibrator: Calibrator = artifact.config.calibrator if artifact else TemperatureCalibrator()
         self._base = {readable(name).casefold() for name in artifact.config.base_classnames} if artifact else set()
         self._template = artifact.config.template if artifact else DEFAULT_TEMPLATE
         self.tag = artifact.tag if artifact else ZERO_SHOT_TAG
         self._encode = lru_cache(maxsize=cached_label_sets)(self._encode_labels)
+        nothing = torch.empty(0, 0, device=backbone.device)
+        self._base_features = (nothing, nothing)  # tuned and zero-shot
+        if artifact and self._calibrator.needs_base:
+            self._base_features = self._text_features(artifact.config.base_classnames)
 
     def check_template(self, template: str | None) -> None:
         """Refuse a template of the caller that cannot be used.
@@ -99,7 +105,8 @@ class Classifier:
 
         Args:
             labels: any names.
-            template: a hand-written prompt to use instead of the tuned one.
+            template: a hand-written prompt to use instead of the tuned one, with the model's own confidence: a calibrator
+                is made for the tuned prompt.
 
         Raises:
             InvalidInput: no label, an empty or duplicate one, one that is too long, or a template without {}.
@@ -107,16 +114,26 @@ class Classifier:
         self.check_template(template)
         return self._encode(check_names(labels), template)
 
+    def _text_features(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+        """Tuned (where there is a tuned prompt) and zero-shot text features of names, each (C, D)."""
+        zero_shot = self._backbone.encode_text(fill(self._template, names))
+        if self._learner is None:
+            return zero_shot, zero_shot
+        with torch.no_grad():
+            prompts = self._learner(tokenize_names(self._backbone, names, self._learner.config.n_ctx))
+            return encode_prompts(self._backbone.model, prompts), zero_shot
+
     def _encode_labels(self, labels: tuple[str, ...], template: str | None) -> LabelSet:
-        zero_shot = self._backbone.encode_text(fill(template or self._template, labels))
-        features = zero_shot
-        if self._learner is not None and template is None:
-            names = tokenize_names(self._backbone, labels, self._learner.config.n_ctx)
-            with torch.no_grad():
-                features = encode_prompts(self._backbone.model, self._learner(names))
+        calibrator = self._calibrator
+        if template is None:
+            features, zero_shot = self._text_features(labels)
+        else:
+            features = zero_shot = self._backbone.encode_text(fill(template, labels))
+            calibrator = TemperatureCalibrator()  # the artifact's was fitted to its own prompt
+        probabilities = calibrator.for_labels(LabelGeometry(features, zero_shot, *self._base_features))
         scopes: tuple[Scope, ...] = tuple("base" if label.casefold() in self._base else "new" for label in labels)
         deviation = float(text_deviation(features, zero_shot).mean().clamp(min=0))
-        return LabelSet(labels, scopes, features, deviation, feature_divergence(features))
+        return LabelSet(labels, scopes, features, deviation, feature_divergence(features), probabilities)
 
     def classify(self, images: Sequence[Image.Image], label_set: LabelSet, nearest: int = 5) -> list[Prediction]:
         """Classify images among labels.
@@ -131,7 +148,7 @@ class Classifier:
         """
         features = self._backbone.encode_images(images)
         logits = self._backbone.logit_scale * features @ label_set.text_features.T
-        probabilities = self._calibrator.probabilities(logits)
+        probabilities = label_set.probabilities(logits)
         confidence, best = probabilities.max(dim=-1)
         words = self._index.search(features, nearest) if self._index and nearest else [[] for _ in images]
         return [

@@ -39,15 +39,10 @@ class ReliabilityBins:
             n_bins: M.
 
         Raises:
-            InvalidInput: lengths differ, a confidence is outside 0..1 or NaN, or n_bins < 1.
+            InvalidInput: lengths differ, a confidence is outside 0..1 or NaN, a correctness is neither 0 nor 1, or
+                n_bins < 1.
         """
-        c, k = np.asarray(confidence, np.float64).ravel(), np.asarray(correct, np.float64).ravel()
-        if len(c) != len(k):
-            raise InvalidInput(f"{len(c)} confidences but {len(k)} correctness values")
-        if n_bins < 1:
-            raise InvalidInput(f"number of bins must be at least 1, got {n_bins}")
-        if not np.all((c >= 0) & (c <= 1)):
-            raise InvalidInput(f"confidence must be in 0..1, got {c[~((c >= 0) & (c <= 1))][0]}")
+        c, k = predictions(confidence, correct)
         b = bin_index(c, n_bins)
         return cls(*(np.bincount(b, weights=w, minlength=n_bins).astype(np.float64) for w in (np.ones_like(c), c, k)))
 
@@ -66,7 +61,44 @@ class ReliabilityBins:
         return {"count": self.count.tolist(), "confidence": self.confidence.tolist(), "correct": self.correct.tolist()}
 
 
+def predictions(confidence: ArrayLike, correct: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Checked columns of single predictions.
+
+    Args:
+        confidence: (N,), each in 0..1.
+        correct: (N,) of 0/1 or bool.
+
+    Returns:
+        Both as (N,) float64.
+
+    Raises:
+        InvalidInput: lengths differ, a confidence is outside 0..1 or NaN, or a correctness is neither 0 nor 1.
+    """
+    c, k = np.asarray(confidence, np.float64).ravel(), np.asarray(correct, np.float64).ravel()
+    if len(c) != len(k):
+        raise InvalidInput(f"{len(c)} confidences but {len(k)} correctness values")
+    for name, values, good in (("confidence", c, (c >= 0) & (c <= 1)), ("correctness", k, (k == 0) | (k == 1))):
+        if not good.all():
+            raise InvalidInput(f"{name} must be {'in 0..1' if values is c else '0 or 1'}, got {values[~good][0]}")
+    return c, k
+
+
+def check_bins(n_bins: int) -> None:
+    """Refuse a number of bins below 1.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    if n_bins < 1:
+        raise InvalidInput(f"number of bins must be at least 1, got {n_bins}")
+
+
 def bin_index(confidence: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:
-    """The bin of each confidence, right edge closed: ceil(M c) - 1, decided by comparison with the edges b/M."""
+    """The equal-width bin of each confidence, right edge closed: ceil(M c) - 1, decided by comparison with the edges b/M.
+
+    Raises:
+        InvalidInput: n_bins < 1.
+    """
+    check_bins(n_bins)
     edges = np.arange(n_bins + 1) / n_bins
     return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)

@@ -34,6 +34,22 @@ def ece(bins: ReliabilityBins) -> float:
     return _share(float(np.abs(bins.correct - bins.confidence).sum()), bins)
 
 
+def mce(bins: ReliabilityBins) -> float:
+    """Maximum calibration error, max_b |acc_b - conf_b| over bins with a prediction, 0..1 (Guo et al. 2017, eq. 5).
+
+    A bin with one prediction counts as much as a bin with a thousand; `mce_weighted` does not have that weakness.
+    """
+    held = bins.count > 0
+    if not held.any():
+        return float("nan")
+    return float((np.abs(bins.correct - bins.confidence)[held] / bins.count[held]).max())
+
+
+def mce_weighted(bins: ReliabilityBins) -> float:
+    """The largest term of ECE, max_b (n_b / N) |acc_b - conf_b|, 0..1: MCE in the code of the DAC and DOR authors."""
+    return _share(float(np.abs(bins.correct - bins.confidence).max()), bins)
+
+
 def noise_floor(bins: ReliabilityBins) -> float:
     """The ECE that a perfectly calibrated model is expected to show on this many predictions by chance alone.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from candor.calibration import TemperatureCalibrator
+from candor.calibration import Calibrator, DistanceAwareCalibrator, TemperatureCalibrator
 from candor.clip import ContextLearner, LearnerConfig, PromptArtifact, encode_prompts, save_artifact, tokenize_names
 from candor.clip.artifact import BackboneRef
 from candor.clip.backbone import Backbone
@@ -21,21 +23,25 @@ from vocab_index.words import collect
 LABELS = ("red umbrella", "Blue_Anchor", "snowman")
 
 
-@pytest.fixture
-def artifact(tmp_path: Path, tiny_clip: Backbone) -> PromptArtifact:
+def artifact_with(path: Path, tiny_clip: Backbone, calibrator: Calibrator) -> PromptArtifact:
     learner = ContextLearner.create(LearnerConfig(n_ctx=4), tiny_clip, ())
     learner.ctx.data.mul_(30)  # far from zero-shot, so that a mix-up would show
     return save_artifact(
-        tmp_path / "artifact",
+        path,
         learner,
         backbone=BackboneRef.of(tiny_clip),
         method="coop+dor",
         regularizers={"dor": 8.0},
         base_classnames=("blue anchor", "green anchor"),
         template="a picture of a {}.",
-        calibrator=TemperatureCalibrator(temperature=2.0),
+        calibrator=calibrator,
         seed=1,
     )
+
+
+@pytest.fixture
+def artifact(tmp_path: Path, tiny_clip: Backbone) -> PromptArtifact:
+    return artifact_with(tmp_path / "artifact", tiny_clip, TemperatureCalibrator(temperature=2.0))
 
 
 def images() -> list[Image.Image]:
@@ -58,6 +64,88 @@ def test_scores_are_those_of_the_tuned_prompt_one_by_one(tiny_clip: Backbone, ar
         assert prediction.probabilities == pytest.approx(expected.tolist(), abs=1e-5)
         assert prediction.confidence == pytest.approx(expected.max().item(), abs=1e-5)
         assert prediction.label == ("red umbrella", "Blue Anchor", "snowman")[int(expected.argmax())]
+
+
+def reference_probabilities(
+    clip: Backbone, artifact: PromptArtifact, labels: tuple[str, ...], factor_of: Callable[[int], float]
+) -> list[list[float]]:
+    """softmax(factor * logits) in float64, the factor by the predicted label."""
+    learner = artifact.learner(clip)
+    text = encode_prompts(clip.model, learner(tokenize_names(clip, labels, 4))).double()
+    logits = clip.logit_scale * clip.encode_images(images()).double() @ text.T
+    rows = []
+    for row in logits.tolist():
+        factor = factor_of(row.index(max(row)))
+        powers = [math.exp(factor * (z - max(row))) for z in row]
+        rows.append([p / sum(powers) for p in powers])
+    return rows
+
+
+def distance_factors(clip: Backbone, artifact: PromptArtifact, labels: tuple[str, ...], nearest: int) -> list[float]:
+    """gamma of methods.md 4.2, one distance at a time in float64; base features from the artifact alone."""
+    learner, base = artifact.learner(clip), artifact.config.base_classnames
+
+    def tuned(names: tuple[str, ...]) -> list[list[float]]:
+        return encode_prompts(clip.model, learner(tokenize_names(clip, names, 4))).double().tolist()
+
+    def zero_shot(names: tuple[str, ...]) -> list[list[float]]:
+        return clip.encode_text([artifact.config.template.format(n) for n in names]).double().tolist()
+
+    factors = []
+    for ft, zs in zip(tuned(labels), zero_shot(labels), strict=True):
+        d_ft = sorted(math.dist(ft, b) for b in tuned(base))
+        d_zs = sorted(math.dist(zs, b) for b in zero_shot(base))
+        mean_ft, mean_zs = (sum(d[:nearest]) / len(d[:nearest]) for d in (d_ft, d_zs))
+        factors.append(1.0 if d_ft[0] < 0.05 else math.exp(mean_zs - mean_ft))
+    return factors
+
+
+def test_a_temperature_is_applied_as_in_float64(tiny_clip: Backbone, artifact: PromptArtifact) -> None:
+    labels = ("red umbrella", "blue anchor", "snowman")
+    classifier = Classifier(tiny_clip, artifact)
+    predictions = classifier.classify(images(), classifier.label_set(labels))
+    expected = reference_probabilities(tiny_clip, artifact, labels, lambda _: 1 / 2.0)
+    for prediction, row in zip(predictions, expected, strict=True):
+        assert prediction.probabilities == pytest.approx(row, rel=1e-4)
+        assert prediction.confidence == pytest.approx(max(row), rel=1e-4)
+
+
+@pytest.mark.parametrize(("nearest", "temperature"), [(1, 1.0), (5, 1.0), (1, 1.7)])
+def test_distances_are_applied_as_in_float64(tmp_path: Path, tiny_clip: Backbone, nearest: int, temperature: float) -> None:
+    calibrator = DistanceAwareCalibrator(nearest=nearest, temperature=temperature)
+    artifact = artifact_with(tmp_path / "dac", tiny_clip, calibrator)
+    for labels in (("red umbrella", "blue anchor", "snowman"), ("grey cat", "moon"), ("green anchor", "x")):
+        gamma = distance_factors(tiny_clip, artifact, labels, nearest)
+        classifier = Classifier(tiny_clip, artifact)
+        label_set = classifier.label_set(labels)
+        predictions = classifier.classify(images(), label_set)
+        expected = reference_probabilities(tiny_clip, artifact, labels, lambda i, g=gamma: g[i] / temperature)
+        for prediction, row in zip(predictions, expected, strict=True):
+            assert prediction.probabilities == pytest.approx(row, rel=1e-4)
+        for wanted in range(len(labels)):  # every label predicted once: a factor of the wrong label would show
+            logits = torch.zeros(len(labels))
+            logits[wanted] = 3.0
+            sure = 1 / (1 + (len(labels) - 1) * math.exp(-3 * gamma[wanted] / temperature))
+            assert label_set.probabilities(logits)[wanted].item() == pytest.approx(sure, rel=1e-4)
+        assert [g == 1 for g in gamma] == [scope == "base" for scope in label_set.scopes]
+
+
+def test_a_calibrator_is_not_for_another_prompt(tmp_path: Path, tiny_clip: Backbone, artifact: PromptArtifact) -> None:
+    dac = artifact_with(tmp_path / "dac", tiny_clip, DistanceAwareCalibrator(temperature=3.0))
+    zero_shot = Classifier(tiny_clip)
+    expected = zero_shot.classify(images(), zero_shot.label_set(LABELS, "a {}."))
+    for calibrated in (artifact, dac):
+        classifier = Classifier(tiny_clip, calibrated)
+        found = classifier.classify(images(), classifier.label_set(LABELS, "a {}."))
+        assert [p.probabilities for p in found] == [p.probabilities for p in expected]
+
+
+def test_zero_shot_is_plain_softmax(tiny_clip: Backbone) -> None:
+    classifier = Classifier(tiny_clip)
+    text = tiny_clip.encode_text([f"a photo of a {name}." for name in ("red umbrella", "Blue Anchor", "snowman")])
+    logits = tiny_clip.logit_scale * tiny_clip.encode_images(images()) @ text.T
+    found = [p.probabilities for p in classifier.classify(images(), classifier.label_set(LABELS))]
+    np.testing.assert_allclose(found, logits.double().softmax(dim=-1), rtol=1e-5)
 
 
 def test_scope_and_deviation_of_a_label_set(tiny_clip: Backbone, artifact: PromptArtifact) -> None:

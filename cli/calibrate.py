@@ -1,0 +1,151 @@
+"""`candor calibrate`: another post-hoc calibrator for an artifact."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from candor.calibration import Calibrator
+from candor.clip.artifact import PromptArtifact, Scope, load_artifact, with_calibrator
+from candor.errors import InvalidInput
+from cli.console import console, errors, one_line_errors, show_progress
+from cli.options import Cache, Device, Root, SkipBad, backbone, feature_cache, refuse_existing
+from cli.tables import percent, scope_table
+from training.calibrate import KINDS, OWN_CONFIDENCE, Calibration
+from training.calibrate import calibrate as run_calibration
+from training.datasets import load_dataset
+from training.evaluation import ScopeResult
+
+KEPT_OUT = 1  # exit code: nothing was wrong, and nothing was written
+
+
+@one_line_errors
+def calibrate(
+    artifact: Annotated[Path, typer.Argument(help="prompt artifact (candor tune)")],
+    dataset: Annotated[str | None, typer.Option(help="data set; by default the one that the artifact was tuned on")] = None,
+    root: Root = None,
+    kind: Annotated[str, typer.Option(help=f"one of: {', '.join(KINDS)}")] = "temperature",
+    out: Annotated[Path | None, typer.Option(help="directory of the artifact to write")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="replace --out if it is there; without --out: ARTIFACT")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="write it although validation speaks against it")] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="of the draw of held-out images; by default the artifact's", min=0)
+    ] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="weights, where they are no longer where the artifact says")
+    ] = None,
+    device: Device = "cpu",
+    cache: Cache = True,
+    skip_bad: SkipBad = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """Fit a post-hoc calibrator on held-out training images of the base classes, and store it in the artifact.
+
+    temperature: one factor for all labels. dac: makes labels that tuning pushed away from the base labels less sure; it
+    leaves base labels alone, and has nothing to fit. none: the model's own confidence. No calibrator changes a prediction.
+
+    A calibrator that makes validation ECE worse is shown, but not written (exit code 1), unless --force is given. Test
+    images decide nothing; the artifact is evaluated on them anew, because it keeps its evaluation.
+
+    Example: candor calibrate runs/cats-and-cows --kind dac+temperature --out runs/calibrated
+    """
+    target = _target(artifact, out, replace)
+    loaded = load_artifact(artifact)
+    name = dataset or loaded.config.training.get("dataset")
+    if not isinstance(name, str):
+        raise InvalidInput("the artifact does not say its data set: give --dataset")
+    data = load_dataset(name, root)
+    reference = loaded.config.backbone
+    clip = backbone(reference.model, pretrained or reference.pretrained, device)
+    options: dict[str, Any] = {"seed": seed, "cache": feature_cache(cache), "skip_bad": skip_bad, "progress": show_progress}
+    result = run_calibration(clip, loaded, data, kind, **options)
+    written = force or result.fit.objection is None
+    if written:
+        _write(loaded, target, replace, result)
+    if as_json:
+        console.print_json(json.dumps(_document(loaded, name, kind, target if written else None, result)))
+    else:
+        _show(loaded, name, target if written else None, result)
+    _warn(result, written)
+    if not written:
+        raise typer.Exit(KEPT_OUT)
+
+
+def _target(artifact: Path, out: Path | None, replace: bool) -> Path:
+    if out is not None:
+        refuse_existing(out, replace)
+        return out
+    if not replace:
+        raise InvalidInput("say where to write: --out DIR, or --replace to replace the artifact itself")
+    return artifact.resolve()  # a link stays, what it points to is replaced
+
+
+def _write(artifact: PromptArtifact, path: Path, replace: bool, result: Calibration) -> None:
+    reference = {scope: found.reference() for scope, found in result.after.items()}
+    with_calibrator(artifact, path, result.fit.calibrator, replace, reference=reference, evaluation=_figures(result.after))
+
+
+def _figures(results: dict[Scope, ScopeResult]) -> dict[Scope, dict[str, float]]:
+    return {scope: result.figures() for scope, result in results.items()}
+
+
+def _named(calibrator: Calibrator) -> str:
+    if calibrator == OWN_CONFIDENCE:
+        return "no calibrator"
+    return f"{calibrator.kind} (T = {calibrator.temperature:.4g})"
+
+
+def _show(artifact: PromptArtifact, dataset: str, written: Path | None, result: Calibration) -> None:
+    fit = result.fit
+    rows = {"before": _figures(result.before), "after": _figures(result.after)}
+    console.print(scope_table(f"{dataset}, test images, percent", rows, percent))
+    console.print(
+        f"before: {_named(artifact.config.calibrator)}; after: {_named(fit.calibrator)}", markup=False, highlight=False
+    )
+    console.print(
+        f"{fit.images} held-out training images: ECE {percent(fit.ece_before)} % -> {percent(fit.ece_after)} %, "
+        f"NLL {fit.nll_before:.4f} -> {fit.nll_after:.4f} nats",
+        markup=False,
+    )
+    if written is not None:
+        console.print(f"{artifact.tag} with {_named(fit.calibrator)} -> {written}", markup=False)
+
+
+def _warn(result: Calibration, written: bool) -> None:
+    for reason in result.skipped:
+        errors.print(f"left out: {reason}", markup=False, highlight=False)
+    if result.fit.objection is not None:
+        verdict = "written all the same" if written else "kept out; --force writes it all the same"
+        errors.print(f"{result.fit.objection}: {verdict}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _document(
+    artifact: PromptArtifact, dataset: str, kind: str, written: Path | None, result: Calibration
+) -> dict[str, Any]:
+    """What --json prints; a figure that is not defined is null."""
+    fit = result.fit
+    validation = {
+        "images": fit.images,
+        "ece": {"before": fit.ece_before, "after": fit.ece_after},
+        "nll": {"before": fit.nll_before, "after": fit.nll_after},
+    }
+    evaluation = {
+        name: {scope: {n: v if math.isfinite(v) else None for n, v in f.items()} for scope, f in _figures(results).items()}
+        for name, results in (("before", result.before), ("after", result.after))
+    }
+    return {
+        "artifact": None if written is None else str(written),
+        "tag": artifact.tag,
+        "dataset": dataset,
+        "kind": kind,
+        "calibrator": fit.calibrator.model_dump(),
+        "objection": fit.objection,
+        "validation": validation,
+        "evaluation": evaluation,
+    }

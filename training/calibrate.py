@@ -1,0 +1,236 @@
+"""Fitting a post-hoc calibrator to an artifact: on held-out training images of its base classes, never on test images."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from candor.calibration import (
+    TEMPERATURE_RANGE,
+    Calibrator,
+    DistanceAwareCalibrator,
+    LabelGeometry,
+    ReliabilityBins,
+    TemperatureCalibrator,
+    ece,
+    fit_temperature,
+    nll,
+)
+from candor.clip.artifact import PromptArtifact, Scope
+from candor.clip.backbone import Backbone, Progress, no_progress
+from candor.errors import InvalidInput
+from training.artifact_evaluation import LabelSplit, artifact_text, evaluate_texts, split_labels
+from training.data import ImageDataset, Sample, few_shot, held_out
+from training.evaluation import ScopeResult
+from training.features import NOTHING_KEPT, FeatureCache, encode_samples
+
+KINDS = ("temperature", "dac", "dac+temperature", "none")
+OWN_CONFIDENCE = TemperatureCalibrator()
+
+
+@dataclass(frozen=True)
+class CalibrationFit:
+    """A calibrator and what it does to the images that it was fitted on.
+
+    Attributes:
+        calibrator: the new one.
+        ece_before, ece_after: validation ECE (10 bins) under the present and under the new calibrator.
+        nll_before, nll_after: mean negative log-likelihood in nats, likewise.
+        images: number of held-out images.
+    """
+
+    calibrator: Calibrator
+    ece_before: float
+    ece_after: float
+    nll_before: float
+    nll_after: float
+    images: int
+
+    @property
+    def objection(self) -> str | None:
+        """Why the calibrator should be kept out, as a sentence; None where nothing speaks against it.
+
+        Two things do: validation ECE gets worse, or the images leave the temperature open (it went to an end of its range,
+        as where every held-out image is classified right). DAC alone is 1 on base labels, so on these images it changes
+        nothing, and can only be worse than a temperature that it replaces. What it does to new labels no held-out image
+        can tell. To go back to the model's own confidence (kind "none") is never objected to.
+        """
+        if self.calibrator == OWN_CONFIDENCE:
+            return None
+        if self.calibrator.temperature in TEMPERATURE_RANGE:
+            low, high = TEMPERATURE_RANGE
+            end = f"{self.calibrator.temperature:g} is an end of its range {low:g}..{high:g}"
+            return f"{self.images} held-out images do not decide a temperature: {end}"
+        if self.ece_after > self.ece_before + 1e-12:
+            return f"validation ECE would get worse, {100 * self.ece_before:.2f} % -> {100 * self.ece_after:.2f} %"
+        return None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fit, and the test images of each scope under the present and under the new calibrator.
+
+    Attributes:
+        fit: on held-out training images.
+        before: under the artifact's present calibrator.
+        after: under the new one; this did not decide anything.
+        skipped: images that could not be read, and why.
+    """
+
+    fit: CalibrationFit
+    before: dict[Scope, ScopeResult]
+    after: dict[Scope, ScopeResult]
+    skipped: tuple[str, ...] = ()
+
+
+def fit_calibrator(
+    kind: str,
+    logits: Tensor,
+    labels: Tensor,
+    geometry: LabelGeometry,
+    current: Calibrator = OWN_CONFIDENCE,
+) -> CalibrationFit:
+    """Fit a calibrator to held-out logits.
+
+    "temperature" is fitted by maximum likelihood. "dac" has nothing to fit: it is stored with temperature 1. With
+    "dac+temperature" the temperature is fitted to what DAC leaves, as the authors order them. "none" is the model's own
+    confidence.
+
+    Args:
+        kind: in KINDS.
+        logits: (N, C) of held-out images among base labels.
+        labels: (N,), each 0..C-1.
+        geometry: of the same C labels.
+        current: what to compare with.
+
+    Returns:
+        The calibrator with its figures before and after.
+
+    Raises:
+        InvalidInput: an unknown kind, or see `fit_temperature`.
+    """
+    _check_kind(kind)
+    calibrator: Calibrator = DistanceAwareCalibrator() if kind.startswith("dac") else OWN_CONFIDENCE
+    if kind.endswith("temperature"):
+        scaled = logits.double()
+        if isinstance(calibrator, DistanceAwareCalibrator):
+            scaled = scaled * calibrator.gamma(geometry)[logits.argmax(dim=-1, keepdim=True)]
+        calibrator = calibrator.model_copy(update={"temperature": fit_temperature(scaled, labels)})
+    before, after = (_figures(c, logits, labels, geometry) for c in (current, calibrator))
+    return CalibrationFit(calibrator, before[0], after[0], before[1], after[1], len(labels))
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise InvalidInput(f"unknown kind of calibrator {kind!r}; valid: {', '.join(KINDS)}")
+
+
+def _figures(calibrator: Calibrator, logits: Tensor, labels: Tensor, geometry: LabelGeometry) -> tuple[float, float]:
+    """ECE and NLL."""
+    p = calibrator.for_labels(geometry)(logits.double()).clamp(max=1.0).cpu()
+    confidence, predicted = p.max(dim=-1)
+    truth = labels.cpu()
+    return ece(ReliabilityBins.of(confidence.numpy(), (predicted == truth).numpy())), nll(p.numpy(), truth.numpy())
+
+
+def calibrate(
+    backbone: Backbone,
+    artifact: PromptArtifact,
+    dataset: ImageDataset,
+    kind: str,
+    *,
+    seed: int | None = None,
+    cache: FeatureCache = NOTHING_KEPT,
+    skip_bad: bool = False,
+    progress: Progress = no_progress,
+) -> Calibration:
+    """Fit a calibrator to an artifact on a data set, and evaluate the artifact under it.
+
+    Args:
+        backbone: the one that the artifact was tuned on.
+        artifact: any; its own calibrator is compared with.
+        dataset: has every base class of the artifact.
+        kind: in KINDS.
+        seed: of the draw of held-out images; None is the artifact's own, which draws those that tuning watched. Images that
+            the prompt was tuned on are never among them.
+        cache: of image features.
+        skip_bad: whether unreadable images are left out; otherwise they are an error.
+        progress: shows the long steps.
+
+    Returns:
+        The fit and both evaluations.
+
+    Raises:
+        InvalidInput: an unknown kind, base classes that the data set lacks, no held-out image, or unreadable images.
+        IntegrityError: the artifact was tuned on another backbone.
+    """
+    _check_kind(kind)  # before any image is read
+    options: dict[str, Any] = {"cache": cache, "skip_bad": skip_bad, "progress": progress}
+    split = _scopes(artifact, dataset)
+    samples = held_out_samples(artifact, dataset, split["base"], seed)
+    texts = artifact_text(backbone, artifact, dataset, split)
+    aside = encode_samples(backbone, samples, **options)
+    features, base = aside.image_features[:, 0], texts["base"]
+    if not len(features):
+        raise InvalidInput(f"none of the {len(samples)} held-out images of {dataset.name} can be read")
+    own = (base.text_features, base.zero_shot_text_features)
+    logits = backbone.logit_scale * features.float() @ base.text_features.float().T
+    fit = fit_calibrator(kind, logits, aside.labels, LabelGeometry(*own, *own), artifact.config.calibrator)
+    test = encode_samples(backbone, dataset.test, **options)
+    images = (test.image_features[:, 0], test.labels, backbone.logit_scale, features)
+    before = evaluate_texts(texts, *images)
+    changed = artifact.config.model_copy(update={"calibrator": fit.calibrator})
+    after = evaluate_texts(artifact_text(backbone, PromptArtifact(changed, artifact.ctx), dataset, split), *images)
+    return Calibration(fit, before, after, (*aside.skipped, *test.skipped))
+
+
+def _scopes(artifact: PromptArtifact, dataset: ImageDataset) -> LabelSplit:
+    """The split of the data set's labels; only base for a context that knows no other names."""
+    config = artifact.config
+    split = split_labels(dataset.classnames, config.base_classnames)
+    found = len(split.get("base", ()))
+    if found != len(config.base_classnames):
+        raise InvalidInput(
+            f"the artifact was tuned on {len(config.base_classnames)} base classes, of which {dataset.name} has {found}; "
+            "calibrate it on the data set that it was tuned on"
+        )
+    return {"base": split["base"]} if config.learner.class_specific else split
+
+
+def held_out_samples(
+    artifact: PromptArtifact, dataset: ImageDataset, base: tuple[int, ...], seed: int | None = None
+) -> list[Sample]:
+    """Held-out images of base classes, at most 4 a class, none of which the prompt was tuned on.
+
+    Args:
+        artifact: says its shots and its seed.
+        dataset: gives `val` and training images.
+        base: the data set's numbers of the base labels.
+        seed: of the draw; None is the artifact's own.
+
+    Returns:
+        The samples, labels counted within `base`.
+
+    Raises:
+        InvalidInput: the artifact does not say its shots, or no image is left.
+    """
+    shots, own = artifact.config.training.get("shots"), artifact.config.seed
+    if not isinstance(shots, int):
+        raise InvalidInput("the artifact does not say on how many shots it was tuned, so no image is surely held out")
+    if seed is not None and seed != own:
+        with_val = {s.label for s in dataset.val}
+        shown = {id(s) for s in few_shot(dataset.train, shots, own)}
+        rest = (s for s in dataset.train if s.label not in with_val and id(s) not in shown)
+        dataset = dataclasses.replace(dataset, train=(), val=(*dataset.val, *rest))
+        own = seed
+    place = {label: index for index, label in enumerate(base)}
+    samples = held_out(dataset, shots, own)
+    kept = [dataclasses.replace(s, label=place[s.label]) for s in samples if s.label in place]
+    if not kept:
+        raise InvalidInput(
+            f"{dataset.name} has no image to fit on: no validation part, and all training images of base classes are shots"
+        )
+    return kept
