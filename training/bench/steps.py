@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +19,8 @@ from candor.clip.text_encoder import encode_prompts, run_prefix, text_tower
 from training.regularizers import DynamicOutlierRegularization
 from vocab_index.wordnet import nouns
 
-# The first flowers of Oxford Flowers 102: names as label sets have them, one to three words, two to seven tokens.
-CLASSNAMES = tuple(
-    (
-        "pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, english marigold, tiger lily, moon "
-        "orchid, bird of paradise, monkshood, globe thistle, snapdragon, colt's foot, king protea, spear thistle, "
-        "yellow iris, globe-flower, purple coneflower, peruvian lily, balloon flower, giant white arum lily, fire "
-        "lily, pincushion flower, fritillary, red ginger, grape hyacinth, corn poppy, prince of wales feathers, "
-        "stemless gentian, artichoke, sweet william, carnation, garden phlox, love in the mist, mexican aster, alpine "
-        "sea holly, ruby-lipped cattleya, cape flower, great masterwort, siam tulip, lenten rose, barbeton daisy, "
-        "daffodil, sword lily, poinsettia, bolero deep blue, wallflower, marigold, buttercup, oxeye daisy, common "
-        "dandelion"
-    ).split(", ")
-)
+# The first flowers of Oxford Flowers 102: names as label sets have them, one to five words, up to eight tokens.
+CLASSNAMES = tuple(Path(__file__).with_name("classnames.txt").read_text().splitlines())
 
 
 @dataclass(frozen=True)
