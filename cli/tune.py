@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace as dc_replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from candor.clip.artifact import PromptArtifact, Scope, load_artifact
 from candor.clip.backbone import Backbone
+from candor.clip.templates import check_template
 from candor.errors import InvalidInput
 from cli.console import console, epoch_bar, errors, one_line_errors, show_progress
 from cli.options import (
@@ -25,7 +27,7 @@ from cli.options import (
     feature_cache,
     refuse_existing,
 )
-from cli.tables import scope_table
+from cli.tables import percent, scope_table
 from training.artifacts import write_artifact
 from training.config import TrainConfig, load_config
 from training.data import ImageDataset
@@ -33,6 +35,7 @@ from training.datasets import load_dataset
 from training.evaluation import ScopeResult
 from training.methods import METHODS, method_weights
 from training.outliers import find_outliers
+from training.report import json_figures
 from training.run import Features, Images, Shots, Tuned, encode_shots, evaluate_learner, evaluate_zero_shot, prepare
 from training.run import tune as run_tuning
 from training.tensorboard import scalars
@@ -48,6 +51,7 @@ def tune(
         str, typer.Option(help="data set, such as glyphs/cats-and-cows or imagefolder")
     ] = "glyphs/cats-and-cows",
     root: Root = None,
+    template: Annotated[str | None, typer.Option(help="hand-written prompt with {} in place of the data set's own")] = None,
     method: Annotated[
         str, typer.Option(help=f"one of: {', '.join(METHODS)}; or coop+ any regularisers, joined by +")
     ] = "coop+dor",
@@ -82,6 +86,9 @@ def tune(
     A checkpoint is kept beside --out after every epoch; the same command with --resume goes on from it.
     """
     partial = out.with_name(f"{out.name}.partial")
+    if resume and out.exists() and not partial.exists():
+        console.print(f"{load_artifact(out).tag} in {out} is complete; there is nothing to resume", markup=False)
+        return
     _check_paths(out, partial, replace, resume)
     settings = load_config(config, {"seed": seed, "shots": shots, "epochs": epochs, "learning_rate": learning_rate})
     uses_dor = "dor" in method_weights(method, settings.weights)
@@ -89,6 +96,8 @@ def tune(
     if needs_index and index is None:
         raise InvalidInput(f"method {method!r} draws outliers from a vocabulary: give --index (candor vocab build)")
     data = load_dataset(dataset, root)
+    if template is not None:
+        data = dc_replace(data, template=check_template(template))
     clip = backbone(model, pretrained, device)
     vocabulary = VocabularyIndex.load(index, clip) if index and needs_index else None
     images = Images(feature_cache(cache), skip_bad, fresh=not cache and settings.augment.views > 0, progress=show_progress)
@@ -100,23 +109,20 @@ def tune(
     results = evaluate_learner(clip, tuned.learner, data, features, drawn.held_out[0])
     artifact = write_artifact(out, clip, tuned, data, method, settings, results, replace or resume)
     shutil.rmtree(partial, ignore_errors=True)
-    _show(artifact, out, dataset, {"zero-shot": evaluate_zero_shot(clip, features), method: results}, as_json)
+    zero_shot = evaluate_zero_shot(clip, features, drawn.held_out[0])
+    _show(artifact, out, dataset, {"zero-shot": zero_shot, method: results}, as_json)
 
 
 def _check_paths(out: Path, partial: Path, replace: bool, resume: bool) -> None:
     """Fail before long work: an artifact in the way, or a stopped run that nobody said what to do with."""
-    if resume and not partial.exists():
-        if not out.exists():
+    if resume:
+        if not partial.exists():
             errors.print("no checkpoint yet; starting from the beginning")
-            return
-        load_artifact(out)  # stopped between its last write and its last word: nothing is left to do but to say it again
-    if not resume:
-        refuse_existing(out, replace)
-        if partial.exists() and not replace:
-            raise InvalidInput(
-                f"{partial} holds a run that was stopped: go on with --resume, or start again with --replace"
-            )
-        shutil.rmtree(partial, ignore_errors=True)
+        return
+    refuse_existing(out, replace)
+    if partial.exists() and not replace:
+        raise InvalidInput(f"{partial} holds a stopped run: go on with --resume, or start again with --replace")
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _report_left_out(features: Features, drawn: Shots, outliers: Outliers | None) -> None:
@@ -157,7 +163,8 @@ def _show(
 ) -> None:
     figures = {name: {scope: r.figures() for scope, r in scopes.items()} for name, scopes in rows.items()}
     if as_json:
-        console.print_json(json.dumps({"artifact": str(out), "tag": artifact.tag, "evaluation": figures}))
+        plain = {name: {scope: json_figures(f) for scope, f in scopes.items()} for name, scopes in figures.items()}
+        console.print_json(json.dumps({"artifact": str(out), "tag": artifact.tag, "evaluation": plain}))
     else:
-        console.print(scope_table(f"{dataset}, percent", figures, lambda value: f"{100 * value:.1f}"))
+        console.print(scope_table(f"{dataset}, percent", figures, percent))
         console.print(f"{artifact.tag} -> {out}", markup=False)

@@ -21,7 +21,7 @@ class _Settings(BaseModel):
 
 
 class OutlierConfig(_Settings):
-    """Where DOR's outliers come from. The paper leaves some of this open (methods: `docs/dor.md`); each is a setting here.
+    """Where DOR's outliers come from. The paper leaves some of this open (`docs/training.md`); each is a setting here.
 
     Attributes:
         selection: which words of the vocabulary are candidates: nearest to the base classes ("near", the method itself),

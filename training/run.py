@@ -141,10 +141,12 @@ def _training_views(
     return CachedViews(shots.image_features), shots.labels, shots.skipped
 
 
-def evaluate_zero_shot(backbone: Backbone, features: Features) -> dict[Scope, ScopeResult]:
-    """The hand-written template on both scopes."""
-    zs = features.zero_shot
-    return {s: evaluate(*features.test[s], zs[s], zs[s], backbone.logit_scale) for s in SCOPES}
+def evaluate_zero_shot(
+    backbone: Backbone, features: Features, reference_features: Tensor | None = None
+) -> dict[Scope, ScopeResult]:
+    """The hand-written template on both scopes; arguments as for `evaluate_learner`."""
+    zs, scale = features.zero_shot, backbone.logit_scale
+    return {s: evaluate(*features.test[s], zs[s], zs[s], scale, reference_features=reference_features) for s in SCOPES}
 
 
 def evaluate_learner(
