@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ from training.calibrate import KINDS, OWN_CONFIDENCE, Calibration
 from training.calibrate import calibrate as run_calibration
 from training.datasets import load_dataset
 from training.evaluation import ScopeResult
+from training.report import json_figures
 
 KEPT_OUT = 1  # exit code: nothing was wrong, and nothing was written
 
@@ -136,7 +136,7 @@ def _document(
         "nll": {"before": fit.nll_before, "after": fit.nll_after},
     }
     evaluation = {
-        name: {scope: {n: v if math.isfinite(v) else None for n, v in f.items()} for scope, f in _figures(results).items()}
+        name: {scope: json_figures(f) for scope, f in _figures(results).items()}
         for name, results in (("before", result.before), ("after", result.after))
     }
     return {
