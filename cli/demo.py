@@ -11,25 +11,39 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from candor.clip.artifact import SCOPES
 from candor.clip.backbone import Backbone
 from candor.clip.learners import LEARNERS
+from candor.errors import CandorError
 from candor.files import whole_directory
-from cli.console import console, one_line_errors, progress_bar, show_progress
+from cli.console import console, one_line_errors, show_progress
+from cli.experiment import default_workers, spread, step_bar
 from cli.options import Replace, backbone, refuse_existing, word_list
 from cli.server import running_service
 from cli.tables import scope_table
 from glyph_world.render import Scene, render
 from glyph_world.tasks import TASKS, TEMPLATE
-from training.compare import ZERO_SHOT, RunResult, compare, pooled_bins, summarise
-from training.config import TrainConfig, load_config
+from training.artifacts import write_artifact
+from training.config import load_config
 from training.data import classnames_of
 from training.datasets import load_dataset
-from training.plots import reliability_diagrams
-from training.run import write_artifact
+from training.experiment.plan import Vocabulary
+from training.experiment.recipe import MAIN_TABLE, ZERO_SHOT, Experiment
+from training.experiment.report import summaries
+from training.experiment.runner import Finished, Resources, run_experiment
+from training.experiment.summary import as_json, finite, percent
+from training.report import EvaluatedRun, write_plots
+from training.run import Tuned
 from vocab_index.index import VocabularyIndex
 
-METHODS = ("coop", "kgcoop", "coop+dor")
-SEEDS = (1, 2, 3)
+EXPERIMENT = Experiment(
+    name="demo",
+    title="The glyph world (embedded test model, not real CLIP weights)",
+    datasets=tuple(f"glyphs/{task}" for task in TASKS),
+    methods=(ZERO_SHOT, "coop", "kgcoop", "coop+dor"),
+    seeds=(1, 2, 3),
+    train=load_config("glyphs"),
+)
 KEPT = "coop+dor"
 
 
@@ -45,46 +59,39 @@ def demo(
     picture over HTTP among labels of which some were never tuned, and shows the answer and the service's own metrics.
     """
     refuse_existing(out, replace)
-    clip = backbone("glyph-clip", None)
-    config = load_config("glyphs")
+    clip = backbone(EXPERIMENT.model, EXPERIMENT.pretrained)
+    vocabulary = Vocabulary(word_list(EXPERIMENT.vocabulary), TEMPLATE)
     with whole_directory(out, replace) as draft:
         console.rule("1. a vocabulary index")
-        index = VocabularyIndex.build(clip, word_list("glyphs"), TEMPLATE, show_progress)
+        index = VocabularyIndex.build(clip, vocabulary.words, vocabulary.template, show_progress)
         index.save(draft / "index")
         console.print(f"{len(index)} phrases that glyph-clip knows")
         console.rule("2. three ways to tune a prompt")
-        results = _compare(clip, index, config)
-        methods = {method: summarise(results, method) for method in (ZERO_SHOT, *METHODS)}
-        caption = f"percent, mean over {len(TASKS)} tasks ± std over {len(SEEDS)} seeds"
-        console.print(scope_table(caption, methods, lambda c: f"{100 * c['mean']:.1f} ± {100 * c['std']:.1f}"))
-        diagrams = {method: pooled_bins(results, method) for method in methods}
-        title = "Reliability on the glyph world (embedded test model, not real CLIP weights)"
-        reliability_diagrams(draft / "reliability.png", diagrams, title)
-        _keep_artifact(draft / "artifact", clip, config, results)
+        with step_bar("tune") as on_step:
+            resources = Resources(draft, default_workers("cpu"))
+            finished = run_experiment(EXPERIMENT, clip, vocabulary, resources, on_step=on_step)
+        if finished.failures:
+            raise CandorError("; ".join(f"{what}: {why}" for what, why in finished.failures))
+        rows = summaries(finished, EXPERIMENT.datasets)[MAIN_TABLE]
+        methods = {name: summary for name, summary in rows.items() if summary}
+        console.print(scope_table(spread(EXPERIMENT), {n: {s: m[s] for s in SCOPES} for n, m in methods.items()}, percent))
+        runs = [run for method in methods for run in finished.runs(MAIN_TABLE, method)]
+        write_plots(draft, runs, title=EXPERIMENT.title)
+        _keep_artifact(draft / "artifact", clip, finished)
         console.rule("3. the service")
         answer = _ask_service(draft)
-        _write_summary(draft / "summary.json", methods, answer, results)
-    console.print(f"artifact, index, reliability.png and summary.json are in {out}", markup=False)
+        _write_summary(draft / "summary.json", {n: as_json(m) for n, m in methods.items()}, answer, runs)
+    console.print(f"artifact, index, plots and summary.json are in {out}", markup=False)
 
 
-def _compare(clip: Backbone, index: VocabularyIndex, config: TrainConfig) -> list[RunResult]:
-    datasets = [f"glyphs/{task}" for task in TASKS]
-    with progress_bar() as bar:
-        task = bar.add_task("tune", total=len(datasets) * (1 + len(METHODS) * len(SEEDS)))
-        return compare(
-            clip, index, datasets, METHODS, SEEDS, config, lambda done: bar.update(task, advance=1, description=done)
-        )
-
-
-def _keep_artifact(path: Path, clip: Backbone, config: TrainConfig, results: list[RunResult]) -> None:
+def _keep_artifact(path: Path, clip: Backbone, finished: Finished) -> None:
     """The DOR prompt of the first task and seed, as an artifact."""
-    run = next(r for r in results if r.method == KEPT and r.ctx is not None)
-    dataset = load_dataset(run.dataset)
-    names = classnames_of(dataset, "base")
-    learner = LEARNERS[config.learner.kind].create(config.learner, clip, names)
-    learner.load_state_dict({"ctx": run.ctx}, strict=True)
-    chosen = config.model_copy(update={"seed": run.seed})
-    write_artifact(path, clip, learner, dataset, run.method, chosen, run.scopes)
+    job = finished.tables[MAIN_TABLE][KEPT][0]
+    record = finished.records[job.key]
+    dataset = load_dataset(job.dataset)
+    learner = LEARNERS[job.config.learner.kind].create(job.config.learner, clip, classnames_of(dataset, "base"))
+    learner.load_state_dict(record.state(), strict=True)
+    write_artifact(path, clip, Tuned(learner, record.history), dataset, job.method, job.config, record.results())
 
 
 def _ask_service(draft: Path) -> dict[str, Any]:
@@ -118,10 +125,11 @@ def _candor_metrics(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in samples}
 
 
-def _write_summary(path: Path, methods: dict[str, Any], service: dict[str, Any], results: list[RunResult]) -> None:
+def _write_summary(path: Path, methods: dict[str, Any], service: dict[str, Any], results: list[EvaluatedRun]) -> None:
     runs = [
-        {"dataset": r.dataset, "method": r.method, "seed": r.seed, **{s: v.figures() for s, v in r.scopes.items()}}
-        for r in results
+        {"dataset": run.dataset, "method": run.method, "seed": run.seed}
+        | {scope: {name: finite(value) for name, value in r.figures().items()} for scope, r in run.scopes.items()}
+        for run in results
     ]
     document = {"methods": methods, "service": service, "runs": runs, "cores": os.cpu_count()}
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
