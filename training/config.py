@@ -13,6 +13,7 @@ from candor.errors import InvalidInput
 from training.augment import AugmentConfig
 from vocab_index.index import Selection
 
+VIEWS = 8  # of each training image; the official recipe draws a new one each epoch, and runs the image tower for it
 RECIPES = Path(__file__).with_name("recipes")
 
 
@@ -61,7 +62,7 @@ class TrainConfig(_Settings):
         weights: weight of each regulariser; None takes the method's own.
         learner: how prompts are built.
         outliers: of DOR.
-        augment: of the training images.
+        augment: of the training images: the official random resized crop and flip, in 8 views that are encoded once.
     """
 
     shots: int = Field(16, ge=1)
@@ -78,7 +79,7 @@ class TrainConfig(_Settings):
     weights: dict[str, float] = {}
     learner: LearnerConfig = LearnerConfig()
     outliers: OutlierConfig = OutlierConfig()
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = AugmentConfig(views=VIEWS)
 
 
 def load_config(source: str | None, overrides: dict[str, Any] | None = None) -> TrainConfig:

@@ -150,6 +150,7 @@ def _run_epoch(
         terms = loss_terms(step, regularizers)
         _check_finite(terms, epoch, number)
         stepper.step(torch.stack(list(terms.values())).sum())
+        _check_finite({"ctx": stepper.largest()}, epoch, number)
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value.item()
     means = {name: value / len(batches) for name, value in sums.items()}

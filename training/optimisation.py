@@ -69,6 +69,10 @@ class Stepper:
         self._scaler.step(self._optimiser)
         self._scaler.update()
 
+    def largest(self) -> Tensor:
+        """The largest absolute value of any parameter, a scalar; NaN or infinite once the run has gone wrong."""
+        return torch.stack([value.detach().abs().max() for value in self._named.values()]).max()
+
     def state(self) -> dict[str, Tensor]:
         """Parameters, optimiser and scaler as named tensors."""
         tensors: dict[str, Tensor] = {f"learner.{name}": value for name, value in self._named.items()}

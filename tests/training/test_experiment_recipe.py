@@ -50,7 +50,7 @@ def written(tmp_path: Path, changes: dict[str, object]) -> str:
         ({"seeds": [1, 1]}, "seeds holds a value twice: 1, 1"),
         ({"name": "../up"}, "name: "),
         ({"train": {"learner": {"class_specific": True}}}, "knows no new class"),
-        ({"fresh_views": True}, "augment.views is 0"),
+        ({"fresh_views": True, "train": {"augment": {"views": 0}}}, "augment.views is 0"),
         ({"variants": [{"title": "T", "method": "coop", "rows": {}}]}, r"variants\.0\.rows"),
         ({"variants": [{"title": "T", "method": "coop", "rows": {"a": {"tune": {}}}}]}, r"a\.tune: Extra inputs"),
         ({"variants": [{"title": "T", "method": "coop", "rows": {"a": {"train": {"seed": 1}}}}]}, "T, a: .*`seeds` does"),

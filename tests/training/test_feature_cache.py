@@ -126,6 +126,18 @@ def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         FeatureCache(tmp_path).get([key(0)], 4)
 
 
+def test_a_file_that_cannot_change_its_journal_now_is_used_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = filled(tmp_path)
+    with closing(sqlite3.connect(tmp_path / FILE)) as other:
+        assert other.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM features").fetchone()
+        monkeypatch.setattr("training.feature_cache.WAIT_SECONDS", 0.05)
+        assert set(cache.get([key(0), key(9)], 4)) == {key(0)}
+
+
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     """They start on a file that is not there yet, at the same moment."""
     command = [sys.executable, "-c", WRITER, str(tmp_path)]

@@ -152,6 +152,14 @@ def test_autocast_keeps_float32_where_it_matters(
     assert torch.cosine_similarity((low.ctx - start).flatten(), (full.ctx - start).flatten(), dim=0) > 0.98
 
 
+def test_a_context_that_is_not_finite_stops_the_run(
+    run: Callable[..., tuple[ContextLearner, list[dict[str, float]]]],
+) -> None:
+    """The last step's loss was still finite; its update was not."""
+    with pytest.raises(CandorError, match=r"ctx became (nan|inf) in epoch 1, step 1; a smaller learning rate"):
+        run(warmup_lr=1e38, epochs=1, batch_size=12, momentum=0.0, weight_decay=1e38)
+
+
 def test_configurations(tmp_path) -> None:
     paper = load_config("paper")
     assert (paper.learning_rate, paper.batch_size, paper.epochs, paper.learner.n_ctx) == (0.002, 32, 200, 16)
