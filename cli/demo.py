@@ -13,7 +13,7 @@ import typer
 
 from candor.clip.artifact import SCOPES
 from candor.clip.backbone import Backbone
-from candor.clip.learners import LEARNERS
+from candor.clip.learners import create_learner
 from candor.errors import CandorError
 from candor.files import whole_directory
 from cli.console import console, one_line_errors, show_progress
@@ -89,7 +89,7 @@ def _keep_artifact(path: Path, clip: Backbone, finished: Finished) -> None:
     job = finished.tables[MAIN_TABLE][KEPT][0]
     record = finished.records[job.key]
     dataset = load_dataset(job.dataset)
-    learner = LEARNERS[job.config.learner.kind].create(job.config.learner, clip, classnames_of(dataset, "base"))
+    learner = create_learner(job.config.learner, clip, classnames_of(dataset, "base"))
     learner.load_state_dict(record.state(), strict=True)
     write_artifact(path, clip, Tuned(learner, record.history), dataset, job.method, job.config, record.results())
 

@@ -33,7 +33,7 @@ from training.config import TrainConfig, load_config
 from training.data import ImageDataset
 from training.datasets import load_dataset
 from training.evaluation import ScopeResult
-from training.methods import METHODS, method_weights
+from training.methods import METHODS, method_weights, needs_outliers
 from training.outliers import find_outliers
 from training.report import json_figures
 from training.run import Features, Images, Shots, Tuned, encode_shots, evaluate_learner, evaluate_zero_shot, prepare
@@ -91,8 +91,8 @@ def tune(
         return
     _check_paths(out, partial, replace, resume)
     settings = load_config(config, {"seed": seed, "shots": shots, "epochs": epochs, "learning_rate": learning_rate})
-    uses_dor = "dor" in method_weights(method, settings.weights)
-    needs_index = uses_dor and settings.outliers.selection != "oracle"
+    method_weights(method, settings.weights)  # a weight that the method does not have is told before long work
+    needs_index = needs_outliers(method) and settings.outliers.selection != "oracle"
     if needs_index and index is None:
         raise InvalidInput(f"method {method!r} draws outliers from a vocabulary: give --index (candor vocab build)")
     data = load_dataset(dataset, root)
@@ -103,7 +103,7 @@ def tune(
     images = Images(feature_cache(cache), skip_bad, fresh=not cache and settings.augment.views > 0, progress=show_progress)
     features = prepare(clip, data, images)
     drawn = encode_shots(clip, data, settings, images)
-    outliers = find_outliers(clip, vocabulary, data, features, settings) if uses_dor else None
+    outliers = find_outliers(clip, vocabulary, data, features, settings) if needs_outliers(method) else None
     _report_left_out(features, drawn, outliers)
     tuned = _run(clip, data, features, drawn, method, settings, outliers, partial / CHECKPOINT, tensorboard)
     results = evaluate_learner(clip, tuned.learner, data, features, drawn.held_out[0])

@@ -23,7 +23,7 @@ from candor.errors import CandorError
 from training.checkpoint import Checkpoint, History, load_checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.optimisation import Stepper
-from training.regularizers import Regularizer, StepOutput
+from training.regularizers import StepOutput, Term
 from training.streams import stream
 
 OnEpoch = Callable[[int, dict[str, float]], None]
@@ -89,7 +89,7 @@ def train(
     backbone: Backbone,
     learner: PromptLearner,
     data: TrainingData,
-    regularizers: dict[str, tuple[float, Regularizer]],
+    regularizers: dict[str, tuple[float, Term]],
     config: TrainConfig,
     on_epoch: OnEpoch | None = None,
     resume: Resume | None = None,
@@ -136,7 +136,7 @@ def _run_epoch(
     backbone: Backbone,
     learner: PromptLearner,
     data: TrainingData,
-    regularizers: dict[str, tuple[float, Regularizer]],
+    regularizers: dict[str, tuple[float, Term]],
     config: TrainConfig,
     stepper: Stepper,
     epoch: int,
@@ -185,7 +185,7 @@ def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManag
     return nullcontext() if config.autocast == "none" else torch.autocast(device.type, AUTOCAST[config.autocast])
 
 
-def loss_terms(step: StepOutput, regularizers: dict[str, tuple[float, Regularizer]]) -> dict[str, Tensor]:
+def loss_terms(step: StepOutput, regularizers: dict[str, tuple[float, Term]]) -> dict[str, Tensor]:
     """The weighted terms of the loss by name; the loss is their sum."""
     terms = {"cross_entropy_loss": F.cross_entropy(step.logits, step.labels)}
     for name, (weight, regularizer) in regularizers.items():

@@ -31,10 +31,16 @@ def method_weights(method: str, overrides: dict[str, float]) -> dict[str, float]
         InvalidInput: no such method, or a weight for a regulariser that it does not have.
     """
     parts = parts_of(method)
-    weights = {
-        part: REGULARIZERS[part].weight if len(parts) == 1 else REGULARIZERS[part].weight_with_others for part in parts
-    }
+    weights = {}
+    for part in parts:
+        beside_others = REGULARIZERS[part].weight_with_others if len(parts) > 1 else None
+        weights[part] = REGULARIZERS[part].weight if beside_others is None else beside_others
     unknown = set(overrides) - set(weights)
     if unknown:
         raise InvalidInput(f"method {method!r} has no regulariser {', '.join(sorted(unknown))}; it has {weights}")
     return weights | overrides
+
+
+def needs_outliers(method: str) -> bool:
+    """Whether a regulariser of the method draws on the vocabulary."""
+    return any(REGULARIZERS[part].needs_outliers for part in parts_of(method))

@@ -36,7 +36,10 @@ def find_outliers(
     if index is None:
         raise InvalidInput("DOR draws its outliers from a vocabulary, and none was given (candor vocab build)")
     if index.backbone.sha256 != backbone.digest:
-        raise InvalidInput(f"the vocabulary index was made with {index.backbone.model}, not with this {backbone.name}")
+        raise InvalidInput(
+            f"the vocabulary index was made with {index.backbone.model} {index.backbone.sha256[:12]}, "
+            f"not with this {backbone.name} {backbone.digest[:12]}"
+        )
     outliers = _from_vocabulary(index, dataset, features.zero_shot["base"], config.outliers, config.seed)
     if template == index.template:
         return outliers

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from candor.clip.artifact import SCOPES, Scope
 from candor.clip.backbone import Backbone, Progress, no_progress
-from candor.clip.learners import LEARNERS, PromptLearner
+from candor.clip.learners import PromptLearner, create_learner
 from candor.clip.prompt_tokens import tokenize_names
 from candor.clip.templates import fill
 from candor.clip.text_encoder import encode_prompts
+from candor.errors import InvalidInput
 from training.checkpoint import History
 from training.config import TrainConfig
 from training.data import ImageDataset, Sample, classnames_of, few_shot, held_out, in_scope, scope_labels
@@ -108,7 +109,11 @@ def prepare(backbone: Backbone, dataset: ImageDataset, images: Images = PLAIN_IM
 
 
 def encode_shots(backbone: Backbone, dataset: ImageDataset, config: TrainConfig, images: Images = PLAIN_IMAGES) -> Shots:
-    """Draw and encode the shots and the held-out images of a seed; the same for every method."""
+    """Draw and encode the shots and the held-out images of a seed; the same for every method.
+
+    Raises:
+        InvalidInput: there is no image to train on, or some cannot be read.
+    """
     base = scope_labels(dataset)["base"]
     drawn = in_scope(few_shot(dataset.train, config.shots, config.seed), base)
     aside = encode_samples(
@@ -119,6 +124,8 @@ def encode_shots(backbone: Backbone, dataset: ImageDataset, config: TrainConfig,
         progress=images.progress,
     )
     views, labels, skipped = _training_views(backbone, drawn, config, images)
+    if not len(labels):
+        raise InvalidInput(f"{dataset.name} has no training image of its base classes that can be read")
     return Shots(views, labels, (aside.image_features[:, 0], aside.labels), (*skipped, *aside.skipped))
 
 
@@ -212,7 +219,7 @@ def tune(
     names = classnames_of(dataset, "base")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        learner = LEARNERS[config.learner.kind].create(config.learner, backbone, names)
+        learner = create_learner(config.learner, backbone, names)
     setting = RunSetting(backbone, config, learner.config.n_ctx, names, outliers)
     regularizers = {name: (weight, REGULARIZERS[name].for_run(setting)) for name, weight in weights.items()}
     data = TrainingData(
@@ -237,10 +244,12 @@ def _fingerprint(
     outliers: Outliers | None,
 ) -> str:
     """sha256 of all that decides a run: two runs with equal ones end with the same ctx."""
-    words = outliers.words if outliers else ()
-    settings = [backbone.digest, dataset.name, dataset.classnames, dataset.template, method, words]
+    candidates = (outliers.words, outliers.similarity) if outliers else ()
+    settings = [backbone.digest, dataset.name, dataset.classnames, dataset.template, method, candidates]
     digest = hashlib.sha256(json.dumps([*settings, config.model_dump(mode="json")], sort_keys=True).encode())
     tensors = [shots.labels, *shots.held_out]
+    if outliers is not None:
+        tensors.append(outliers.features)
     if isinstance(shots.images, CachedViews):
         tensors.append(shots.images.image_features)
     for tensor in tensors:

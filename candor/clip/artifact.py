@@ -143,6 +143,9 @@ def save_artifact(
     Returns:
         The artifact as loaded back from disk.
     """
+    state = list(learner.state_dict())
+    if state != ["ctx"]:
+        raise InvalidInput(f"an artifact keeps a learner's ctx alone; {type(learner).__name__} has {', '.join(state)}")
     with whole_directory(path, replace) as draft:
         save_file({"ctx": learner.state_dict()["ctx"].detach().cpu().contiguous()}, draft / PROMPT)
         config = ArtifactConfig(

@@ -91,3 +91,16 @@ def test_a_directory_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with whole_directory(tmp_path / "a", replace=True) as draft:
         (draft / "two").write_text("2")
     assert [p.name for p in tmp_path.rglob("*")] == ["a", "two"]
+
+
+def test_a_learner_with_more_than_a_context_is_refused(tiny_clip: Backbone, tmp_path: Path) -> None:
+    """What would be lost in saving is said before it is lost."""
+
+    class WithBias(ContextLearner):
+        def __init__(self, config: LearnerConfig, ctx: torch.Tensor, classnames: tuple[str, ...]) -> None:
+            super().__init__(config, ctx, classnames)
+            self.bias = torch.nn.Parameter(torch.zeros(1))
+
+    with pytest.raises(InvalidInput, match="ctx alone; WithBias has ctx, bias"):
+        save_artifact(tmp_path / "a", WithBias.create(LearnerConfig(n_ctx=2), tiny_clip, ()))
+    assert not (tmp_path / "a").exists()

@@ -14,7 +14,7 @@ from candor.errors import CandorError, InvalidInput
 from training.config import TrainConfig, load_config
 from training.loop import CachedViews, TrainingData, train
 from training.optimisation import learning_rate
-from training.regularizers import KgCoOp, Regularizer, StepOutput
+from training.regularizers import KgCoOp, StepOutput, Term
 
 NAMES = ("red sun", "blue sun", "green sun")
 
@@ -30,7 +30,7 @@ def data(tiny_clip: Backbone) -> TrainingData:
 @pytest.fixture
 def run(tiny_clip: Backbone, data: TrainingData) -> Callable[..., tuple[ContextLearner, list[dict[str, float]]]]:
     def _run(
-        terms: dict[str, tuple[float, Regularizer]] | None = None, **settings: object
+        terms: dict[str, tuple[float, Term]] | None = None, **settings: object
     ) -> tuple[ContextLearner, list[dict[str, float]]]:
         config = TrainConfig(**({"epochs": 5, "batch_size": 4, "learning_rate": 0.1} | settings))
         torch.manual_seed(config.seed)

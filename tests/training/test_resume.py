@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors import safe_open
 
 from candor.clip import ContextLearner, LearnerConfig, tokenize_names
 from candor.clip.backbone import Backbone
@@ -74,41 +78,55 @@ def digests(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def tune(out: Path, cache: Path, *more: str) -> subprocess.Popen[bytes]:
-    options = ["--method", "kgcoop", "--dataset", "glyphs/things", "--epochs", "60", "--shots", "8", "--out", str(out)]
-    return subprocess.Popen(
-        [str(Path(sys.executable).with_name("candor")), "tune", *options, *more],
-        env=os.environ | {"CANDOR_CACHE": str(cache)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("ash", "birch", "cedar", "dogwood"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(80):
+            picture = Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8))
+            picture.save(tmp_path / "pictures" / name / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+def tune(pictures: Path, out: Path, cache: Path, *more: str) -> subprocess.Popen[bytes]:
+    options = ["--method", "kgcoop", "--dataset", "imagefolder", "--root", str(pictures), "--epochs", "150"]
+    with out.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(
+            [str(Path(sys.executable).with_name("candor")), "tune", *options, "--out", str(out), *more],
+            env=os.environ | {"CANDOR_CACHE": str(cache)},
+            stdout=log,
+            stderr=log,
+        )
+
+
+def kill_when(process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None and not ready():
+        time.sleep(0.01)
+    assert process.poll() is None, log.read_text()
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.slow
-def test_three_kills_change_no_bit_of_the_artifact(tmp_path: Path) -> None:
-    """SIGKILL while images are encoded, and twice in training; each run starts with caches of its own."""
-    whole = tune(tmp_path / "whole", tmp_path / "cache-1")
-    assert whole.wait() == 0, whole.stdout.read()
-    cache, checkpoint = tmp_path / "cache-2", tmp_path / "killed.partial" / "checkpoint.safetensors"
-    size = 0
-    for kill in range(3):
-        process = tune(tmp_path / "killed", cache, "--resume")
-        deadline = time.monotonic() + 200
-        while time.monotonic() < deadline and process.poll() is None:
-            if kill == 0 and any(cache.rglob("*")):
-                break
-            if kill > 0 and checkpoint.is_file() and checkpoint.stat().st_mtime_ns > size:
-                size = time.time_ns()
-                break
-            time.sleep(0.02)
-        assert process.poll() is None, process.stdout.read()
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert not (tmp_path / "killed").exists()
-    last = tune(tmp_path / "killed", cache, "--resume")
-    assert last.wait() == 0, last.stdout.read()
+def test_three_kills_change_no_bit_of_the_artifact(pictures: Path, tmp_path: Path) -> None:
+    """SIGKILL while images are encoded, and twice in training; both ways start with an empty cache of their own."""
+    log, cache = tmp_path / "killed.log", tmp_path / "cache-2"
+    assert tune(pictures, tmp_path / "whole", tmp_path / "cache-1").wait() == 0, (tmp_path / "whole.log").read_text()
+    checkpoint = tmp_path / "killed.partial" / "checkpoint.safetensors"
+    kill_when(tune(pictures, tmp_path / "killed", cache, "--resume"), lambda: any(cache.rglob("*")), log)
+    assert not checkpoint.exists()
+    for epochs in (10, 60):
+        process = tune(pictures, tmp_path / "killed", cache, "--resume")
+        kill_when(process, lambda least=epochs: checkpoint.exists() and epochs_done(checkpoint) >= least, log)
+    assert epochs_done(checkpoint) < 150
+    assert not (tmp_path / "killed").exists()
+    assert tune(pictures, tmp_path / "killed", cache, "--resume").wait() == 0, log.read_text()
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
     assert not checkpoint.parent.exists()
-    again = tune(tmp_path / "killed", cache)
-    assert again.wait() == 2
-    assert b"exists already" in again.stdout.read()
+
+
+def epochs_done(checkpoint: Path) -> int:
+    with safe_open(checkpoint, "pt") as file:
+        return int(file.metadata()["epoch"])

@@ -11,7 +11,7 @@ from typing import Any
 from training.config import TrainConfig
 from training.data import ImageDataset
 from training.experiment.recipe import ZERO_SHOT
-from training.methods import method_weights
+from training.methods import method_weights, needs_outliers
 
 RUN_SCHEMA = 1  # raise it when a change of the code changes what a run gives; older runs are then run again
 
@@ -38,14 +38,14 @@ def words_digest(words: Sequence[str], template: str) -> str:
     return digest([list(words), template])
 
 
-def uses_outliers(method: str, config: TrainConfig) -> bool:
+def uses_outliers(method: str) -> bool:
     """Whether a run holds outliers."""
-    return method != ZERO_SHOT and "dor" in method_weights(method, config.weights)
+    return method != ZERO_SHOT and needs_outliers(method)
 
 
 def uses_vocabulary(method: str, config: TrainConfig) -> bool:
     """Whether a run draws its outliers from the vocabulary; an "oracle" takes the new classes' own names."""
-    return uses_outliers(method, config) and config.outliers.selection != "oracle"
+    return uses_outliers(method) and config.outliers.selection != "oracle"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Job:
         identity: dict[str, Any] = {"schema": RUN_SCHEMA, "dataset": dataset, "method": method, "sha256": used}
         if method != ZERO_SHOT:
             identity["weights"] = method_weights(method, config.weights)
-            unused = {"weights"} if uses_outliers(method, config) else {"weights", "outliers"}
+            unused = {"weights"} if uses_outliers(method) else {"weights", "outliers"}
             identity |= {"train": config.model_dump(mode="json", exclude=unused), "fresh_views": fresh_views}
             if uses_vocabulary(method, config):
                 used["vocabulary"] = digests["vocabulary"]

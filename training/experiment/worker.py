@@ -118,7 +118,7 @@ class Worker:
             return
         dataset = self.dataset(job.dataset)
         outliers: Outliers | None = None
-        if uses_outliers(job.method, job.config):
+        if uses_outliers(job.method):
             index = self.index() if uses_vocabulary(job.method, job.config) else None
             outliers = find_outliers(self.backbone, index, dataset, features, job.config)
         shots = encode_shots(self.backbone, dataset, job.config, replace(self.images, fresh=job.fresh_views))

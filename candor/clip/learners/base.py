@@ -51,4 +51,9 @@ class PromptLearner(nn.Module):
 
     @abstractmethod
     def forward(self, names: TokenizedNames, image_features: Tensor | None = None) -> PromptEmbeddings:
-        """Prompts of C names; (C, L, width) embeddings, or (B, C, L, width) where they depend on the image."""
+        """Prompts of C names.
+
+        Args:
+            names: any names, the base classes or others.
+            image_features: of the batch, for learners whose prompts depend on the image; none does yet.
+        """

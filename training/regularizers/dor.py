@@ -1,109 +1,20 @@
-"""Regularisers: what is added to the cross-entropy. A new one is a class here, a line in REGULARIZERS and a test."""
+"""DOR's term."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from candor.calibration.divergence import text_deviation
-from candor.clip.backbone import Backbone
 from candor.clip.prompt_tokens import TokenizedNames, tokenize_names
 from candor.errors import InvalidInput
-from training.config import TrainConfig
+from training.regularizers.base import Regularizer, RunSetting, StepOutput
 from training.streams import stream
-from vocab_index.index import Outliers
 
 
-@dataclass(frozen=True)
-class StepOutput:
-    """What one training step knows; a regulariser may use any of it.
-
-    Attributes:
-        image_features: of the batch, (B, D).
-        text_features: of the base classes under the tuned context, (C, D).
-        zero_shot_text_features: of the base classes under the hand-written template, (C, D).
-        logits: of the batch, (B, C) float32.
-        labels: of the batch, (B,).
-        encode_names: text features of any names under the tuned context, (N, D).
-        number: of the step, from 0 and over all epochs.
-    """
-
-    image_features: Tensor
-    text_features: Tensor
-    zero_shot_text_features: Tensor
-    logits: Tensor
-    labels: Tensor
-    encode_names: Callable[[TokenizedNames], Tensor]
-    number: int
-
-
-@dataclass(frozen=True)
-class RunSetting:
-    """What a regulariser may be made from, once a run.
-
-    Attributes:
-        backbone: frozen.
-        config: the recipe.
-        n_ctx: context vectors of the learner.
-        classnames: of the base classes.
-        outliers: DOR's candidates, where the run has a vocabulary.
-    """
-
-    backbone: Backbone
-    config: TrainConfig
-    n_ctx: int
-    classnames: tuple[str, ...]
-    outliers: Outliers | None
-
-
-class Regularizer(Protocol):
-    """A term of the loss."""
-
-    def __call__(self, step: StepOutput) -> Tensor:
-        """The unweighted term, a scalar."""
-        ...
-
-
-class RegularizerType(Protocol):
-    """How a regulariser is made for a run; what REGULARIZERS holds.
-
-    Attributes:
-        weight: its weight beside plain CoOp.
-        weight_with_others: its weight beside another regulariser.
-    """
-
-    weight: float
-    weight_with_others: float
-
-    def for_run(self, setting: RunSetting) -> Regularizer:
-        """The term of one run."""
-        ...
-
-
-class KgCoOp:
-    """Hold the base classes to their zero-shot place: 1 - mean_c cos(w_c, w_c^zs) (Yao et al. 2023, eq. 3, in cosine form).
-
-    The authors' code uses the cosine; weight 8.
-    """
-
-    weight: ClassVar[float] = 8.0
-    weight_with_others: ClassVar[float] = 8.0
-
-    @classmethod
-    def for_run(cls, setting: RunSetting) -> Self:  # noqa: ARG003
-        """The term of one run."""
-        return cls()
-
-    def __call__(self, step: StepOutput) -> Tensor:
-        """The term, a scalar in 0..2."""
-        return text_deviation(step.text_features, step.zero_shot_text_features).mean()
-
-
-class DynamicOutlierRegularization:
+class DynamicOutlierRegularization(Regularizer):
     """DOR: hold *outliers* near the base classes to their zero-shot place, leave the base classes free.
 
     L_dor = 1 - (1/B) sum_b cos(psi(t'_b), psi(t_b)), with a fresh batch of B outliers each step; t' is the tuned prompt of
@@ -119,7 +30,8 @@ class DynamicOutlierRegularization:
     """
 
     weight: ClassVar[float] = 8.0
-    weight_with_others: ClassVar[float] = 2.0
+    weight_with_others: ClassVar[float | None] = 2.0
+    needs_outliers: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -167,9 +79,3 @@ class DynamicOutlierRegularization:
         """The term, a scalar in 0..2."""
         rows = self.draw(step.number).to(self._zero_shot.device)
         return text_deviation(step.encode_names(self._outliers[rows]), self._zero_shot[rows]).mean()
-
-
-REGULARIZERS: dict[str, RegularizerType] = {
-    "kgcoop": KgCoOp,
-    "dor": DynamicOutlierRegularization,
-}
