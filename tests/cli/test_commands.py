@@ -72,7 +72,7 @@ def test_a_words_file_and_a_short_tuning(tmp_path: Path) -> None:
     command += ["--out", str(tmp_path / "artifact"), "--epochs", "3", "--shots", "2", "--seed", "7"]
     tuned = runner.invoke(app, [*command, "--json"])
     assert tuned.exit_code == 0, tuned.output
-    report = json.loads(tuned.output)
+    report = json.loads(tuned.stdout)
     artifact = load_artifact(tmp_path / "artifact")
     assert artifact.tag == report["tag"]
     assert artifact.config.evaluation["new"] == pytest.approx(report["evaluation"]["coop+dor"]["new"])

@@ -75,22 +75,10 @@ def test_the_command_fails_where_results_differ(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 def test_the_bench_runs_on_the_embedded_model() -> None:
-    command = [
-        "bench",
-        "train",
-        "--model",
-        "glyph-clip",
-        "--n-ctx",
-        "4",
-        "--classes",
-        "6",
-        "--batch",
-        "3",
-        "--repeats",
-        "1",
-    ]
+    size = ["--n-ctx", "4", "--classes", "6", "--batch", "3", "--repeats", "1"]
+    command = ["bench", "train", "--model", "glyph-clip", *size]
     result = CliRunner().invoke(app, [*command, "--json"])
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert figures["steps"][0]["gradient_difference"] < 1e-4
-    assert figures["steps"][0]["straightforward_peak_bytes"] > figures["steps"][0]["shared_peak_bytes"] >= 0
+    assert figures["steps"][0]["speedup"] > 1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import statistics
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,6 +23,8 @@ from training.bench.steps import STEPS, Task, make_task
 from training.data import Sample
 from training.features import FreshViews, encode_samples
 from training.loop import CachedViews, ImageViews
+
+WATCH = 0.001  # seconds between two looks at the memory
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ class Measured:
     """What one way of taking a step cost and computed.
 
     Attributes:
-        seconds: median of a step.
+        seconds: of the fastest step, as timeit: what slows a step down is other work.
         loss: of the step.
         gradient: of the context, (n_ctx, width).
-        peak_bytes: most memory that was held while stepping, beyond the loaded model and data.
+        peak_bytes: most memory that the first step held beyond what was held before it.
     """
 
     seconds: float
@@ -89,12 +91,11 @@ def _task(setting: Setting) -> Task:
 def _measure_step(kind: str, setting: Setting) -> Measured:
     task = _task(setting)
     step = STEPS[kind](task, setting.dor)
-    start = _memory(task)
-    loss = step()
+    loss, peak = _first(step, task)
     seconds = [_timed(step, task) for _ in range(setting.repeats)]
     gradient = task.learner.ctx.grad
     assert gradient is not None
-    return Measured(statistics.median(seconds), loss.item(), gradient.cpu().numpy(), _memory(task) - start)
+    return Measured(min(seconds), loss.item(), gradient.cpu().numpy(), peak)
 
 
 def _measure_epochs(setting: Setting) -> tuple[float, float]:
@@ -115,7 +116,7 @@ def _epoch(task: Task, images: ImageViews, setting: Setting) -> float:
             images(rows, 0)
             step()
 
-    return statistics.median(_timed(epoch, task) for _ in range(setting.repeats))
+    return min(_timed(epoch, task) for _ in range(setting.repeats))
 
 
 def _timed(call: Callable[[], Tensor | None], task: Task) -> float:
@@ -131,8 +132,28 @@ def _wait(task: Task) -> None:
         torch.cuda.synchronize(task.backbone.device)
 
 
-def _memory(task: Task) -> int:
-    """Peak so far, bytes: of the GPU's allocator, or of the process."""
-    if task.backbone.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(task.backbone.device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _first(step: Callable[[], Tensor], task: Task) -> tuple[Tensor, int]:
+    """The first step's loss, and the most bytes it held beyond what was held before: of the GPU's allocator, or resident.
+
+    The first, because a process keeps memory that it has freed, and a second step would find it there.
+    """
+    device = task.backbone.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        loss = step()
+        return loss, torch.cuda.max_memory_allocated(device) - before
+    process, ended = psutil.Process(), threading.Event()
+    before = process.memory_info().rss
+    seen = [before]
+
+    def watch() -> None:
+        while not ended.wait(WATCH):
+            seen.append(process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    loss = step()
+    ended.set()
+    watcher.join()
+    return loss, max(seen) - before
