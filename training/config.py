@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +14,7 @@ from training.augment import AugmentConfig
 from vocab_index.index import Selection
 
 VIEWS = 8  # of each training image; the official recipe draws a new one each epoch, and runs the image tower for it
+Settings = TypeVar("Settings", bound=BaseModel)
 RECIPES = Path(__file__).with_name("recipes")
 
 
@@ -98,15 +99,34 @@ def load_config(source: str | None, overrides: dict[str, Any] | None = None) -> 
         if not path.is_file():
             recipes = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
             raise InvalidInput(f"no recipe or file {source!r}; recipes: {recipes}")
-        try:
-            values = yaml.safe_load(path.read_text()) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(values, dict):
-            raise InvalidInput(f"{source}: expected settings (key: value), found {type(values).__name__}")
+        values = read_yaml(path)
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    return validated(TrainConfig, source or "settings", values)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file.
+
+    Raises:
+        InvalidInput: it is not YAML, or holds no settings.
+    """
     try:
-        return TrainConfig.model_validate(values)
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InvalidInput(f"{path}: expected settings (key: value), found {type(values).__name__}")
+    return values
+
+
+def validated(model: type[Settings], where: str, values: dict[str, Any]) -> Settings:
+    """Settings as their model.
+
+    Raises:
+        InvalidInput: an unknown key or a value out of range; all are named, with what was given.
+    """
+    try:
+        return model.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        raise InvalidInput(f"{source or 'settings'}: {problems}") from error
+        raise InvalidInput(f"{where}: {problems}") from error

@@ -67,7 +67,7 @@ def test_a_wrong_recipe_is_one_sentence(tmp_path: Path, changes: dict[str, objec
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
-    for text, message in (("a: [", "not YAML"), ("- 1", "expected settings"), ("", "expected settings")):
+    for text, message in (("a: [", "not YAML"), ("- 1", "expected settings"), ("", "name: Field required")):
         path.write_text(text)
         with pytest.raises(InvalidInput, match=message):
             load_recipe(str(path))

@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from candor.errors import InvalidInput
-from training.config import TrainConfig
+from training.config import TrainConfig, read_yaml, validated
 from training.datasets import DATASETS
 from training.methods import METHODS, method_weights
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 ZERO_SHOT = "zero-shot"
 MAIN_TABLE = "Methods"
-
-M = TypeVar("M", bound=BaseModel)
 
 
 class _Settings(BaseModel):
@@ -110,7 +107,7 @@ class Experiment(_Settings):
     def _changed(self, where: str, changes: dict[str, Any]) -> TrainConfig:
         if "seed" in changes:
             raise InvalidInput(f"{where}: a variant cannot set the seed; `seeds` does")
-        return _validated(TrainConfig, where, _merged(self.train.model_dump(exclude_unset=True), changes))
+        return validated(TrainConfig, where, _merged(self.train.model_dump(exclude_unset=True), changes))
 
 
 @dataclass(frozen=True)
@@ -167,16 +164,9 @@ def load_recipe(source: str) -> Recipe:
     if path is None:
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise InvalidInput(f"no recipe {source!r}; recipes: {known or 'none'}, or the path of a YAML file")
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise InvalidInput(f"{source}: expected settings (key: value), found {type(values).__name__}")
-    experiment = _validated(Experiment, source, values)
+    experiment = validated(Experiment, source, read_yaml(path))
     _check(source, experiment)
-    return Recipe(path, text, experiment)
+    return Recipe(path, path.read_text(encoding="utf-8"), experiment)
 
 
 def _check(source: str, experiment: Experiment) -> None:
@@ -199,14 +189,6 @@ def _check(source: str, experiment: Experiment) -> None:
         experiment.tables()
     except InvalidInput as error:
         raise InvalidInput(f"{source}: {error}") from error
-
-
-def _validated(model: type[M], where: str, values: dict[str, Any]) -> M:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        raise InvalidInput(f"{where}: {problems}") from error
 
 
 def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
