@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,29 +19,76 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def whole_directory(path: Path, replace: bool = False) -> Iterator[Path]:
-    """A temporary directory beside `path` that becomes `path` when the block ends well, and vanishes otherwise.
+def check_target(path: Path, replace: bool = False, *, mark: str) -> Path:
+    """See that a directory may be written at `path`, or replaced there. Nothing is changed.
+
+    Args:
+        path: where it is to be.
+        replace: whether a directory that is there may be replaced.
+        mark: a file that such directories hold; one that holds other files, but not this one, is never replaced.
+
+    Returns:
+        The path without links: a link stays where it is, and what it points to is replaced.
 
     Raises:
-        InvalidInput: `path` is there and is not to be replaced, or its parent cannot be written.
+        InvalidInput: `path` is there and is not to be replaced, is not a directory, holds something else, is the working
+            directory or holds it, or lies in what is not a directory.
     """
-    if path.exists() and not replace:
-        raise InvalidInput(f"{path} exists already; choose another path or remove it")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        real = Path(os.path.realpath(path))
+        if Path.cwd().is_relative_to(real):
+            raise InvalidInput(f"{path} is the working directory or holds it; name a new directory")
+        if os.path.lexists(real):
+            _check_replaceable(path, replace, mark)
+        nearest = next(parent for parent in real.parents if parent.exists())
     except OSError as error:
-        raise InvalidInput(f"cannot write to {path.parent}: {error.strerror}") from error
+        raise InvalidInput(f"cannot write to {path}: {error.strerror}") from error
+    if not nearest.is_dir():
+        raise InvalidInput(f"cannot write to {path}: {nearest} is not a directory")
+    return real
+
+
+def _check_replaceable(path: Path, replace: bool, mark: str) -> None:
+    if not path.is_dir():
+        raise InvalidInput(f"{path} is not a directory; choose another path")
+    if not (path / mark).is_file() and any(path.iterdir()):
+        raise InvalidInput(f"{path} exists already, and holds other files but no {mark}; choose another path")
+    if not replace:
+        raise InvalidInput(f"{path} exists already; choose another path or replace it")
+
+
+@contextmanager
+def whole_directory(path: Path, replace: bool = False, *, mark: str) -> Iterator[Path]:
+    """A temporary directory beside `path` that becomes `path` when the block ends well, and vanishes otherwise.
+
+    A replacement is two renames. A kill between them leaves no `path`: the old directory is then beside it as
+    `.NAME.old.*`, and the new one as `.NAME.*`. A kill at any other moment leaves `path` whole, old or new, with perhaps
+    one of these beside it.
+
+    Args:
+        path: the directory to write.
+        replace: whether a directory that is there is replaced, with all that it holds.
+        mark: a file that the block writes. Only a directory that is empty or holds it is replaced.
+
+    Raises:
+        InvalidInput: as `check_target`, before the block and again after it, or the parent cannot be written.
+    """
+    real = check_target(path, replace, mark=mark)
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{real.name}.", dir=real.parent))
+    except OSError as error:
+        raise InvalidInput(f"cannot write to {real.parent}: {error.strerror}") from error
     try:
         yield draft
         draft.chmod(0o755)
-        if path.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.replace(retired)
-            draft.replace(path)
+        check_target(path, replace, mark=mark)  # something may have appeared there meanwhile
+        if real.exists():
+            retired = Path(tempfile.mkdtemp(prefix=f".{real.name}.old.", dir=real.parent))
+            real.replace(retired)
+            draft.replace(real)
             shutil.rmtree(retired)
         else:
-            draft.replace(path)
+            draft.replace(real)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from candor.calibration import Calibrator
-from candor.clip.artifact import PromptArtifact, Scope, load_artifact, with_calibrator
+from candor.clip.artifact import CONFIG, PromptArtifact, Scope, load_artifact, with_calibrator
 from candor.errors import InvalidInput
 from cli.console import console, errors, one_line_errors, show_progress
 from cli.options import Cache, Device, Root, SkipBad, backbone, feature_cache, refuse_existing
-from cli.tables import percent, scope_table
+from cli.tables import distance, percent, scope_table
 from training.calibrate import KINDS, OWN_CONFIDENCE, Calibration
 from training.calibrate import calibrate as run_calibration
 from training.datasets import load_dataset
@@ -79,10 +79,11 @@ def calibrate(
 
 def _target(artifact: Path, out: Path | None, replace: bool) -> Path:
     if out is not None:
-        refuse_existing(out, replace)
+        refuse_existing(out, replace, CONFIG)
         return out
     if not replace:
         raise InvalidInput("say where to write: --out DIR, or --replace to replace the artifact itself")
+    refuse_existing(artifact, replace, CONFIG)
     return artifact.resolve()  # a link stays, what it points to is replaced
 
 
@@ -104,7 +105,7 @@ def _named(calibrator: Calibrator) -> str:
 def _show(artifact: PromptArtifact, dataset: str, written: Path | None, result: Calibration) -> None:
     fit = result.fit
     rows = {"before": _figures(result.before), "after": _figures(result.after)}
-    console.print(scope_table(f"{dataset}, test images, percent", rows, percent))
+    console.print(scope_table(f"{dataset}, test images", rows, percent, distance))
     console.print(
         f"before: {_named(artifact.config.calibrator)}; after: {_named(fit.calibrator)}", markup=False, highlight=False
     )

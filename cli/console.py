@@ -17,8 +17,9 @@ from candor.errors import CandorError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-console = Console()
-errors = Console(stderr=True)
+# names and paths of users are shown as they are: no [markup], no :emoji:
+console = Console(markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 
 def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
@@ -41,7 +42,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
 def progress_bar() -> Progress:
     """A bar with steps done, time gone and time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -31,8 +31,8 @@ from training.experiment.plan import Vocabulary
 from training.experiment.recipe import MAIN_TABLE, ZERO_SHOT, Experiment
 from training.experiment.report import summaries
 from training.experiment.runner import Finished, Resources, run_experiment
-from training.experiment.summary import as_json, finite, percent
-from training.report import EvaluatedRun, write_plots
+from training.experiment.summary import as_json, percent, plain
+from training.report import EvaluatedRun, json_figures, write_plots
 from training.run import Tuned
 from vocab_index.index import VocabularyIndex
 
@@ -45,6 +45,7 @@ EXPERIMENT = Experiment(
     train=load_config("glyphs"),
 )
 KEPT = "coop+dor"
+SUMMARY = "summary.json"
 
 
 @one_line_errors
@@ -58,10 +59,10 @@ def demo(
     accuracy and calibration on base and new classes, keeps a DOR artifact, starts the real service with it, classifies a
     picture over HTTP among labels of which some were never tuned, and shows the answer and the service's own metrics.
     """
-    refuse_existing(out, replace)
+    refuse_existing(out, replace, SUMMARY)
     clip = backbone(EXPERIMENT.model, EXPERIMENT.pretrained)
     vocabulary = Vocabulary(word_list(EXPERIMENT.vocabulary), TEMPLATE)
-    with whole_directory(out, replace) as draft:
+    with whole_directory(out, replace, mark=SUMMARY) as draft:
         console.rule("1. a vocabulary index")
         index = VocabularyIndex.build(clip, vocabulary.words, vocabulary.template, show_progress)
         index.save(draft / "index")
@@ -74,14 +75,15 @@ def demo(
             raise CandorError("; ".join(f"{what}: {why}" for what, why in finished.failures))
         rows = summaries(finished, EXPERIMENT.datasets)[MAIN_TABLE]
         methods = {name: summary for name, summary in rows.items() if summary}
-        console.print(scope_table(spread(EXPERIMENT), {n: {s: m[s] for s in SCOPES} for n, m in methods.items()}, percent))
+        shown = {n: {s: m[s] for s in SCOPES} for n, m in methods.items()}
+        console.print(scope_table(spread(EXPERIMENT), shown, percent, plain))
         runs = [run for method in methods for run in finished.runs(MAIN_TABLE, method)]
         write_plots(draft, runs, title=EXPERIMENT.title)
         _keep_artifact(draft / "artifact", clip, finished)
         console.rule("3. the service")
         answer = _ask_service(draft)
-        _write_summary(draft / "summary.json", {n: as_json(m) for n, m in methods.items()}, answer, runs)
-    console.print(f"artifact, index, plots and summary.json are in {out}", markup=False)
+        _write_summary(draft / SUMMARY, {n: as_json(m) for n, m in methods.items()}, answer, runs)
+    console.print(f"artifact, index, plots and {SUMMARY} are in {out}", markup=False)
 
 
 def _keep_artifact(path: Path, clip: Backbone, finished: Finished) -> None:
@@ -128,7 +130,7 @@ def _candor_metrics(text: str) -> dict[str, float]:
 def _write_summary(path: Path, methods: dict[str, Any], service: dict[str, Any], results: list[EvaluatedRun]) -> None:
     runs = [
         {"dataset": run.dataset, "method": run.method, "seed": run.seed}
-        | {scope: {name: finite(value) for name, value in r.figures().items()} for scope, r in run.scopes.items()}
+        | {scope: json_figures(r.figures()) for scope, r in run.scopes.items()}
         for run in results
     ]
     document = {"methods": methods, "service": service, "runs": runs, "cores": os.cpu_count()}

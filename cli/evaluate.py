@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +16,13 @@ from candor.errors import InvalidInput
 from candor.files import whole_directory
 from cli.console import console, errors, one_line_errors, show_progress
 from cli.options import Cache, Device, Replace, Root, SkipBad, backbone, feature_cache, refuse_existing
-from cli.tables import detail_table, percent, scope_table
+from cli.tables import detail_table, distance, percent, scope_table
 from training.artifact_evaluation import compare_artifacts
+from training.data import ImageDataset
 from training.datasets import load_dataset
 from training.evaluation import both_scopes
-from training.report import EvaluatedRun, evaluation_document, read_evaluation, write_evaluation, write_plots
+from training.report import EVALUATION, EvaluatedRun, evaluation_document, read_evaluation, write_evaluation, write_plots
+from training.seen import digests_of
 
 
 @one_line_errors
@@ -55,7 +57,7 @@ def evaluate(
     """
     check_bins(bins)
     if out is not None:
-        refuse_existing(out, replace)
+        refuse_existing(out, replace, EVALUATION)
     skipped: tuple[str, ...] = ()
     if stored is not None:
         if artifacts or dataset:
@@ -66,6 +68,7 @@ def evaluate(
             raise InvalidInput("give artifacts and --dataset, or --from with the --out of an earlier evaluation")
         loaded = {name: load_artifact(path) for name, path in _names(artifacts).items()}
         data = load_dataset(dataset, root)
+        _warn_of_shots(loaded, data)
         runs, skipped = compare_artifacts(
             loaded,
             _backbones(loaded.values(), pretrained, device),
@@ -76,7 +79,7 @@ def evaluate(
             progress=show_progress,
         )
     if out is not None:
-        with whole_directory(out, replace) as draft:
+        with whole_directory(out, replace, mark=EVALUATION) as draft:
             write_evaluation(draft, runs, bins, skipped)
             write_plots(draft, runs, bins, _title(runs, bins))
     if as_json:
@@ -107,6 +110,16 @@ def _title(runs: Sequence[EvaluatedRun], bins: int) -> str:
     return f"{', '.join(dict.fromkeys(run.dataset for run in runs))}, {bins} bins"
 
 
+def _warn_of_shots(artifacts: Mapping[str, PromptArtifact], dataset: ImageDataset) -> None:
+    """Say which artifacts were tuned on images that are test images now (a folder that changed is split anew)."""
+    files = digests_of([sample for sample in dataset.test if sample.path is not None])
+    for name, artifact in artifacts.items():
+        seen = len(set(artifact.config.shots) & set(files))
+        if seen:
+            text = f"warning: {name} was tuned on {seen} of the test images of {dataset.name}; its figures flatter it"
+            errors.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def _show(runs: Sequence[EvaluatedRun], bins: int, skipped: Sequence[str], out: Path | None) -> None:
     alone = len({run.name for run in runs}) == len(runs)
     rows = {
@@ -114,7 +127,7 @@ def _show(runs: Sequence[EvaluatedRun], bins: int, skipped: Sequence[str], out: 
     }
     title = _title(runs, bins)
     scopes = {name: {scope: figures[scope] for scope in SCOPES if scope in figures} for name, figures in rows.items()}
-    console.print(scope_table(f"{title}, percent", scopes, percent))
+    console.print(scope_table(title, scopes, percent, distance))
     console.print(detail_table(title, rows))
     splits = {tuple((scope, result.n_labels) for scope, result in run.scopes.items()) for run in runs}
     if len(splits) > 1:

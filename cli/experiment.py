@@ -24,7 +24,7 @@ from training.experiment.pool import OnStep
 from training.experiment.recipe import Experiment, Recipe, load_recipe
 from training.experiment.report import REPORT, results_document, summaries, write_report
 from training.experiment.runner import Finished, Resources, run_experiment
-from training.experiment.summary import percent
+from training.experiment.summary import percent, plain
 from training.features import default_cache_dir
 
 
@@ -105,15 +105,11 @@ def _show(recipe: Recipe, finished: Finished, out: Path, as_json: bool) -> None:
     for title, rows in tables.items():
         known = {name: {scope: s[scope] for scope in SCOPES} for name, s in rows.items() if s is not None}
         if known:
-            console.print(scope_table(f"{title}: {spread(recipe.experiment)}", known, percent))
+            console.print(scope_table(f"{title}: {spread(recipe.experiment)}", known, percent, plain))
     console.print(f"{finished.ran} runs made, {len(finished.records) - finished.ran} found -> {out / REPORT}", markup=False)
 
 
 def spread(experiment: Experiment) -> str:
     """What a table's cells are."""
     datasets, seeds = counted(len(experiment.datasets), "data set"), counted(len(experiment.seeds), "seed")
-    return (
-        f"percent, mean over {datasets} ± std over {seeds}"
-        if len(experiment.seeds) > 1
-        else f"percent, mean over {datasets}"
-    )
+    return f"mean over {datasets} ± std over {seeds}" if len(experiment.seeds) > 1 else f"mean over {datasets}"

@@ -10,6 +10,7 @@ import typer
 import glyph_world
 from candor.clip.backbone import Backbone, load_backbone
 from candor.errors import InvalidInput
+from candor.files import check_target
 from glyph_world.tasks import TEMPLATE
 from glyph_world.vocabulary import phrases
 from training.feature_cache import FeatureCache, default_cache_dir
@@ -51,16 +52,28 @@ def word_list(source: str) -> WordList:
     return collect("glyphs", phrases()) if source == "glyphs" else load_words(source)
 
 
+def default_config(model: str) -> str:
+    """The recipe that fits a model."""
+    return "glyphs" if model == glyph_world.MODEL_NAME else "paper"
+
+
 def default_template(model: str) -> str | None:
     """The prompt that a model's captions used most; None is the library's own default."""
     return TEMPLATE if model == glyph_world.MODEL_NAME else None
 
 
-def refuse_existing(path: Path, replace: bool) -> None:
+def refuse_existing(path: Path, replace: bool, mark: str) -> None:
     """Fail before long work, not after it.
 
+    Args:
+        path: the directory that the command writes.
+        replace: whether --replace was given.
+        mark: a file that such a directory holds.
+
     Raises:
-        InvalidInput: the path is there and is not to be replaced.
+        InvalidInput: the path is there and is not to be replaced, or is nothing that `candor.files.check_target` lets
+            a directory be written to.
     """
+    check_target(path, replace=True, mark=mark)
     if path.exists() and not replace:
         raise InvalidInput(f"{path} exists already; choose another --out, or give --replace")

@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from candor.clip.artifact import SCOPES, Scope
 
 COLUMNS = ("accuracy", "confidence", "ece", "fd")
-HEADS = {"accuracy": "acc", "confidence": "conf", "ece": "ECE", "fd": "FD"}
+HEADS = {"accuracy": "acc %", "confidence": "conf %", "ece": "ECE %", "fd": "FD"}
 # figure -> (head, factor, digits); the second table
 DETAILS = {
     "accuracy": ("acc %", 100, 1),
@@ -34,21 +35,33 @@ def percent(value: float) -> str:
     return MISSING if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def scope_table(title: str, rows: Mapping[str, Mapping[Scope, Mapping[str, Cell]]], show: Callable[[Cell], str]) -> Table:
+def distance(value: float) -> str:
+    """A distance as it is, with three digits; a dash for NaN."""
+    return MISSING if math.isnan(value) else f"{value:.3f}"
+
+
+def scope_table(
+    title: str,
+    rows: Mapping[str, Mapping[Scope, Mapping[str, Cell]]],
+    percent: Callable[[Cell], str],
+    distance: Callable[[Cell], str],
+) -> Table:
     """A row a classifier, with four figures of each scope; a scope that it lacks is dashes.
 
     Args:
         title: over the table.
         rows: classifier -> scope -> figure -> value.
-        show: how a value is written.
+        percent: how a fraction is written.
+        distance: how FD is written; it is no fraction (0..2).
     """
     table = _table(title)
+    show = {column: distance if column == "fd" else percent for column in COLUMNS}
     for scope in SCOPES:
         for column in COLUMNS:
             table.add_column(f"{scope} {HEADS[column]}", justify="right")
     for name, scopes in rows.items():
-        cells = (show(scopes[s][c]) if s in scopes else MISSING for s in SCOPES for c in COLUMNS)
-        table.add_row(name, *cells)
+        cells = (show[c](scopes[s][c]) if s in scopes else MISSING for s in SCOPES for c in COLUMNS)
+        table.add_row(Text(name), *cells)
     return table
 
 
@@ -63,7 +76,7 @@ def detail_table(title: str, rows: Mapping[str, Mapping[str, Mapping[str, float]
     for head, _, _ in DETAILS.values():
         table.add_column(head, justify="right")
     for name, scopes in rows.items():
-        table.add_row(name)
+        table.add_row(Text(name))
         for number, (scope, figures) in enumerate(scopes.items()):
             values = ((figures[figure], factor, digits) for figure, (_, factor, digits) in DETAILS.items())
             cells = (MISSING if math.isnan(v) else f"{factor * v:.{digits}f}" for v, factor, digits in values)
@@ -72,7 +85,9 @@ def detail_table(title: str, rows: Mapping[str, Mapping[str, Mapping[str, float]
 
 
 def _table(title: str) -> Table:
-    """A table whose first column keeps names whole: heads wrap before they do."""
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    """A table whose first column keeps names whole: heads wrap before they do. Names are Text, never markup."""
+    table = Table(
+        title=Text(title, style="table.title"), box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False
+    )
     table.add_column("method", no_wrap=True, overflow="fold")
     return table

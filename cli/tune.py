@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from candor.clip.artifact import PromptArtifact, Scope, load_artifact
+from candor.clip.artifact import CONFIG, PromptArtifact, Scope, load_artifact
 from candor.clip.backbone import Backbone
 from candor.clip.templates import check_template
 from candor.errors import InvalidInput
@@ -24,16 +24,17 @@ from cli.options import (
     Root,
     SkipBad,
     backbone,
+    default_config,
     feature_cache,
     refuse_existing,
 )
-from cli.tables import percent, scope_table
-from training.artifacts import write_artifact
+from cli.tables import distance, percent, scope_table
+from training.artifacts import training_record, write_artifact
 from training.config import TrainConfig, load_config
 from training.data import ImageDataset
 from training.datasets import load_dataset
 from training.evaluation import ScopeResult
-from training.methods import METHODS, method_weights, needs_outliers
+from training.methods import METHODS, check_method, needs_outliers
 from training.outliers import find_outliers
 from training.report import json_figures
 from training.run import Features, Images, Shots, Tuned, encode_shots, evaluate_learner, evaluate_zero_shot, prepare
@@ -56,7 +57,10 @@ def tune(
         str, typer.Option(help=f"one of: {', '.join(METHODS)}; or coop+ any regularisers, joined by +")
     ] = "coop+dor",
     index: Annotated[Path | None, typer.Option(help="vocabulary index for DOR's outliers (candor vocab build)")] = None,
-    config: Annotated[str, typer.Option(help="recipe (glyphs, paper) or a YAML file of your own")] = "glyphs",
+    config: Annotated[
+        str | None,
+        typer.Option(help="recipe or a YAML file of your own; default: glyphs for glyph-clip, paper for other models"),
+    ] = None,
     model: Model = "glyph-clip",
     pretrained: Pretrained = None,
     device: Device = "cpu",
@@ -85,13 +89,14 @@ def tune(
 
     A checkpoint is kept beside --out after every epoch; the same command with --resume goes on from it.
     """
-    partial = out.with_name(f"{out.name}.partial")
+    partial = out.resolve().parent / f"{out.resolve().name}.partial"
+    recipe = config or default_config(model)
+    settings = load_config(recipe, {"seed": seed, "shots": shots, "epochs": epochs, "learning_rate": learning_rate})
+    check_method(method, settings)
     if resume and out.exists() and not partial.exists():
-        console.print(f"{load_artifact(out).tag} in {out} is complete; there is nothing to resume", markup=False)
+        _say_complete(out, method, dataset, settings)
         return
-    _check_paths(out, partial, replace, resume)
-    settings = load_config(config, {"seed": seed, "shots": shots, "epochs": epochs, "learning_rate": learning_rate})
-    method_weights(method, settings.weights)  # a weight that the method does not have is told before long work
+    _check_paths(out, partial, replace, resume, tensorboard)
     needs_index = needs_outliers(method) and settings.outliers.selection != "oracle"
     if needs_index and index is None:
         raise InvalidInput(f"method {method!r} draws outliers from a vocabulary: give --index (candor vocab build)")
@@ -100,6 +105,8 @@ def tune(
         data = dc_replace(data, template=check_template(template))
     clip = backbone(model, pretrained, device)
     vocabulary = VocabularyIndex.load(index, clip) if index and needs_index else None
+    if not resume:
+        shutil.rmtree(partial, ignore_errors=True)  # of a stopped run; only now, when all that was given has been read
     images = Images(feature_cache(cache), skip_bad, fresh=not cache and settings.augment.views > 0, progress=show_progress)
     features = prepare(clip, data, images)
     drawn = encode_shots(clip, data, settings, images)
@@ -113,26 +120,40 @@ def tune(
     _show(artifact, out, dataset, {"zero-shot": zero_shot, method: results}, as_json)
 
 
-def _check_paths(out: Path, partial: Path, replace: bool, resume: bool) -> None:
+def _say_complete(out: Path, method: str, dataset: str, settings: TrainConfig) -> None:
+    """Nothing to resume; but only if what is there is what was asked for."""
+    found = load_artifact(out)
+    if (found.config.method, found.config.training) != (method, training_record(dataset, settings)):
+        raise InvalidInput(f"{out} holds {found.tag}, a finished run with other settings; choose another --out")
+    console.print(f"{found.tag} in {out} is complete; there is nothing to resume", markup=False)
+
+
+def _check_paths(out: Path, partial: Path, replace: bool, resume: bool, tensorboard: Path | None) -> None:
     """Fail before long work: an artifact in the way, or a stopped run that nobody said what to do with."""
+    if tensorboard is not None and tensorboard.exists() and not tensorboard.is_dir():
+        raise InvalidInput(f"--tensorboard {tensorboard} is a file; it takes a directory")
+    refuse_existing(out, replace or resume, CONFIG)
     if resume:
         if not partial.exists():
             errors.print("no checkpoint yet; starting from the beginning")
         return
-    refuse_existing(out, replace)
     if partial.exists() and not replace:
         raise InvalidInput(f"{partial} holds a stopped run: go on with --resume, or start again with --replace")
-    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _report_left_out(features: Features, drawn: Shots, outliers: Outliers | None) -> None:
+    if not len(drawn.held_out[1]):
+        errors.print(
+            "no held-out images: all training images are shots, so there is no validation ECE and nothing to calibrate on; "
+            "fewer --shots, or a val/ folder, leaves some"
+        )
     skipped = (*features.skipped, *drawn.skipped)
     if skipped:
         errors.print(f"{len(skipped)} images cannot be read and were skipped: {'; '.join(skipped[:10])}", markup=False)
     if outliers is not None and outliers.dropped:
         named = ", ".join(outliers.dropped[:5])
         errors.print(
-            f"{len(outliers.words)} outliers; {len(outliers.dropped)} words left out because they contain a class name "
+            f"{len(outliers.words)} outliers; {len(outliers.dropped)} words left out (a class name in them, or too long) "
             f"({named}{', ...' if len(outliers.dropped) > 5 else ''})",
             markup=False,
         )
@@ -166,5 +187,5 @@ def _show(
         plain = {name: {scope: json_figures(f) for scope, f in scopes.items()} for name, scopes in figures.items()}
         console.print_json(json.dumps({"artifact": str(out), "tag": artifact.tag, "evaluation": plain}))
     else:
-        console.print(scope_table(f"{dataset}, percent", figures, percent))
+        console.print(scope_table(dataset, figures, percent, distance))
         console.print(f"{artifact.tag} -> {out}", markup=False)

@@ -10,7 +10,7 @@ import typer
 from candor.clip.templates import DEFAULT_TEMPLATE, check_template
 from cli.console import console, one_line_errors, show_progress
 from cli.options import Device, Model, Pretrained, Replace, backbone, default_template, refuse_existing, word_list
-from vocab_index.index import VocabularyIndex
+from vocab_index.index import MANIFEST, VocabularyIndex
 
 app = typer.Typer(
     no_args_is_help=True, help="Vocabulary indexes: DOR draws its outliers from one, and the service looks labels up in it."
@@ -37,10 +37,13 @@ def build(
 
     Example: candor vocab build --source wordnet --model ViT-B-16-quickgelu --pretrained openai --out runs/wordnet
     """
-    refuse_existing(out, replace)
+    refuse_existing(out, replace, MANIFEST)
     prompt = check_template(template or default_template(model) or DEFAULT_TEMPLATE)
     words = word_list(source)
     clip = backbone(model, pretrained, device)
     index = VocabularyIndex.build(clip, words, prompt, show_progress)
     index.save(out, replace)
-    console.print(f"{len(index)} words of {words.source} ({words.dropped} blank or repeated dropped), {prompt!r} -> {out}")
+    console.print(
+        f"{len(index)} words of {words.source} ({words.dropped} blank or repeated dropped), {prompt!r} -> {out}",
+        markup=False,
+    )

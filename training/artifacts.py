@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from candor.clip.artifact import BackboneRef, PromptArtifact, Scope, save_artifact
 from candor.clip.backbone import Backbone
@@ -53,9 +54,15 @@ def write_artifact(
         template=dataset.template,
         reference={scope: result.reference() for scope, result in results.items()},
         evaluation={scope: result.figures() for scope, result in results.items()},
-        training={"dataset": dataset.name, **config.model_dump(mode="json")},
+        training=training_record(dataset.name, config),
         seed=config.seed,
+        shots=tuned.shots,
     )
+
+
+def training_record(dataset: str, config: TrainConfig) -> dict[str, Any]:
+    """What an artifact says of its training."""
+    return {"dataset": dataset, **config.model_dump(mode="json")}
 
 
 def _report(directory: Path, method: str, history: History) -> None:

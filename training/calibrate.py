@@ -26,6 +26,7 @@ from training.artifact_evaluation import LabelSplit, artifact_text, evaluate_tex
 from training.data import ImageDataset, Sample, few_shot, held_out
 from training.evaluation import ScopeResult
 from training.features import NOTHING_KEPT, FeatureCache, encode_samples
+from training.seen import unseen
 
 KINDS = ("temperature", "dac", "dac+temperature", "none")
 OWN_CONFIDENCE = TemperatureCalibrator()
@@ -170,7 +171,12 @@ def calibrate(
     _check_kind(kind)  # before any image is read
     options: dict[str, Any] = {"cache": cache, "skip_bad": skip_bad, "progress": progress}
     split = _scopes(artifact, dataset)
-    samples = held_out_samples(artifact, dataset, split["base"], seed)
+    drawn = held_out_samples(artifact, dataset, split["base"], seed)
+    samples = unseen(artifact, drawn)
+    if not samples:
+        raise InvalidInput(f"the prompt was tuned on all {len(drawn)} images that {dataset.name} holds out now")
+    tuned_on = len(drawn) - len(samples)
+    seen = (f"{tuned_on} held-out images, which the prompt was tuned on",) if tuned_on else ()
     texts = artifact_text(backbone, artifact, dataset, split)
     aside = encode_samples(backbone, samples, **options)
     features, base = aside.image_features[:, 0], texts["base"]
@@ -184,7 +190,7 @@ def calibrate(
     before = evaluate_texts(texts, *images)
     changed = artifact.config.model_copy(update={"calibrator": fit.calibrator})
     after = evaluate_texts(artifact_text(backbone, PromptArtifact(changed, artifact.ctx), dataset, split), *images)
-    return Calibration(fit, before, after, (*aside.skipped, *test.skipped))
+    return Calibration(fit, before, after, (*seen, *aside.skipped, *test.skipped))
 
 
 def _scopes(artifact: PromptArtifact, dataset: ImageDataset) -> LabelSplit:
@@ -231,6 +237,7 @@ def held_out_samples(
     kept = [dataclasses.replace(s, label=place[s.label]) for s in samples if s.label in place]
     if not kept:
         raise InvalidInput(
-            f"{dataset.name} has no image to fit on: no validation part, and all training images of base classes are shots"
+            f"{dataset.name} has no image to fit on: no validation part, and all training images of base classes are "
+            "shots; add a val/ folder, or tune with fewer --shots"
         )
     return kept

@@ -41,13 +41,27 @@ def save_checkpoint(path: Path, fingerprint: str, checkpoint: Checkpoint) -> Non
         checkpoint: to keep.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".draft")
+    draft = _draft(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
     history = json.dumps(checkpoint.history)
     save_file(tensors, draft, {"fingerprint": fingerprint, "epoch": str(checkpoint.epoch), "history": history})
     with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def discard_checkpoint(path: Path) -> None:
+    """Remove a checkpoint that is not needed any more, and the draft that a kill may have left beside it.
+
+    Args:
+        path: file; nothing is done where there is none.
+    """
+    for file in (path, _draft(path)):
+        file.unlink(missing_ok=True)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(path.name + ".draft")
 
 
 def load_checkpoint(path: Path, fingerprint: str, device: torch.device) -> Checkpoint | None:

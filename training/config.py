@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,7 +19,7 @@ RECIPES = Path(__file__).with_name("recipes")
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class OutlierConfig(_Settings):
@@ -77,7 +77,7 @@ class TrainConfig(_Settings):
     clip_norm: float | None = Field(None, gt=0)
     autocast: Literal["none", "bf16", "fp16"] = "none"
     seed: int = Field(1, ge=0)
-    weights: dict[str, float] = {}
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     learner: LearnerConfig = LearnerConfig()
     outliers: OutlierConfig = OutlierConfig()
     augment: AugmentConfig = AugmentConfig(views=VIEWS)
@@ -87,7 +87,8 @@ def load_config(source: str | None, overrides: dict[str, Any] | None = None) -> 
     """A configuration from a recipe or file, with some values replaced.
 
     Args:
-        source: name of a shipped recipe, path of a YAML file, or None for the defaults.
+        source: name of a shipped recipe, path of a YAML file, or None for the defaults. A file that says `base: RECIPE`
+            holds only what differs from that recipe.
         overrides: top-level values; None values are ignored.
 
     Raises:
@@ -95,13 +96,28 @@ def load_config(source: str | None, overrides: dict[str, Any] | None = None) -> 
     """
     values: dict[str, Any] = {}
     if source is not None:
-        path = RECIPES / f"{source}.yaml" if (RECIPES / f"{source}.yaml").is_file() else Path(source)
-        if not path.is_file():
-            recipes = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-            raise InvalidInput(f"no recipe or file {source!r}; recipes: {recipes}")
+        path = _recipe(source)
         values = read_yaml(path)
+        if "base" in values:
+            values = merged(read_yaml(_recipe(str(values.pop("base")))), values)
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
     return validated(TrainConfig, source or "settings", values)
+
+
+def _recipe(source: str) -> Path:
+    path = RECIPES / f"{source}.yaml" if (RECIPES / f"{source}.yaml").is_file() else Path(source)
+    if not path.is_file():
+        recipes = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise InvalidInput(f"no recipe or file {source!r}; recipes: {recipes}")
+    return path
+
+
+def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings with changes; a mapping inside is merged, not replaced."""
+    return settings | {
+        key: merged(settings[key], value) if isinstance(value, dict) and isinstance(settings.get(key), dict) else value
+        for key, value in changes.items()
+    }
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -256,5 +256,5 @@ def _refuse(unreadable: Sequence[str], of: int, skip_bad: bool) -> None:
         more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
         raise InvalidInput(
             f"{len(unreadable)} of {of} images cannot be read: {'; '.join(unreadable[:NAMED])}{more}. "
-            "Mend or remove them, or leave them out with --skip-bad"
+            "Mend or remove them; candor tune, evaluate and calibrate leave them out with --skip-bad"
         )

@@ -146,7 +146,7 @@ def _run_epoch(
     batches = [batch for batch in shuffled.split(size) if len(batch) == size]  # as Dassl: the incomplete one is dropped
     sums: dict[str, float] = {}
     for number, batch in enumerate(batches):
-        step = _forward(backbone, learner, data, batch, config, epoch, epoch * len(batches) + number)
+        step = forward(backbone, learner, data, batch, config, epoch, epoch * len(batches) + number)
         terms = loss_terms(step, regularizers)
         _check_finite(terms, epoch, number)
         stepper.step(torch.stack(list(terms.values())).sum())
@@ -157,7 +157,7 @@ def _run_epoch(
     return means | {"learning_rate": stepper.learning_rate} | _measure(backbone, data, step.text_features.detach())
 
 
-def _forward(
+def forward(
     backbone: Backbone,
     learner: PromptLearner,
     data: TrainingData,
@@ -166,7 +166,17 @@ def _forward(
     epoch: int,
     number: int,
 ) -> StepOutput:
-    """Encode the classes and classify a batch; only the towers run in lower precision, never the logits."""
+    """Encode the classes and classify a batch; only the towers run in lower precision, never the logits.
+
+    Args:
+        backbone: frozen.
+        learner: gives the prompts.
+        data: of the run.
+        batch: rows of the training images, (B,).
+        config: gives the precision.
+        epoch: from 0; decides the view of each image.
+        number: of the step, from 0 and over all epochs.
+    """
     labels, image_features = data.labels[batch], data.images(batch, epoch)
     with _autocast(config, backbone.device):
         prompts = learner(data.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from candor.errors import InvalidInput
+from training.config import TrainConfig
 from training.regularizers import REGULARIZERS
 
 PLAIN = "coop"
@@ -39,6 +40,18 @@ def method_weights(method: str, overrides: dict[str, float]) -> dict[str, float]
     if unknown:
         raise InvalidInput(f"method {method!r} has no regulariser {', '.join(sorted(unknown))}; it has {weights}")
     return weights | overrides
+
+
+def check_method(method: str, config: TrainConfig) -> dict[str, float]:
+    """Weight of each regulariser of a run, after seeing that its settings go together; before any long work.
+
+    Raises:
+        InvalidInput: as `method_weights`; or outliers for a context that knows no name but its own.
+    """
+    weights = method_weights(method, config.weights)
+    if config.learner.class_specific and needs_outliers(method):
+        raise InvalidInput(f"method {method!r} encodes outliers, which a class_specific context cannot")
+    return weights
 
 
 def needs_outliers(method: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
 
 from candor.clip.backbone import Backbone
+from candor.clip.learners import LearnerConfig
 from candor.clip.templates import fill
 from candor.errors import InvalidInput
-from training.config import OutlierConfig, TrainConfig
+from training.config import TrainConfig
 from training.data import ImageDataset, classnames_of
 from training.run import Features
 from vocab_index.index import Outliers, VocabularyIndex
@@ -28,8 +29,9 @@ def find_outliers(
     Raises:
         InvalidInput: no index, or one that was made with another backbone; no candidate is left.
     """
-    template = config.outliers.template or dataset.template
-    if config.outliers.selection == "oracle":
+    settings = config.outliers
+    template, selection = settings.template or dataset.template, settings.selection
+    if selection == "oracle":
         words = classnames_of(dataset, "new")
         similarity = (features.zero_shot["new"] @ features.zero_shot["base"].T).mean(dim=1)
         return Outliers(words, tuple(similarity.tolist()), backbone.encode_text(fill(template, words)), ())
@@ -40,17 +42,29 @@ def find_outliers(
             f"the vocabulary index was made with {index.backbone.model} {index.backbone.sha256[:12]}, "
             f"not with this {backbone.name} {backbone.digest[:12]}"
         )
-    outliers = _from_vocabulary(index, dataset, features.zero_shot["base"], config.outliers, config.seed)
+    kept_out = dataset.classnames if settings.exclude_new else classnames_of(dataset, "base")
+    found = index.outliers(features.zero_shot["base"], settings.pool, kept_out, selection, config.seed)
+    outliers = _that_fit(backbone, found, template, config.learner)
     if template == index.template:
         return outliers
-    zero_shot = backbone.encode_text(fill(template, outliers.words))
-    return Outliers(outliers.words, outliers.similarity, zero_shot, outliers.dropped)
+    return replace(outliers, features=backbone.encode_text(fill(template, outliers.words)))
 
 
-def _from_vocabulary(
-    index: VocabularyIndex, dataset: ImageDataset, base: torch.Tensor, config: OutlierConfig, seed: int
-) -> Outliers:
-    if config.selection == "oracle":
-        raise InvalidInput("oracle outliers are the new classes, not words of a vocabulary")
-    kept_out = dataset.classnames if config.exclude_new else classnames_of(dataset, "base")
-    return index.outliers(base, config.pool, kept_out, config.selection, seed)
+def _that_fit(backbone: Backbone, found: Outliers, template: str, learner: LearnerConfig) -> Outliers:
+    """The candidates whose prompts fit the text tower, tuned and zero-shot; the others are dropped, as class names are."""
+    n_ctx = learner.n_ctx if learner.ctx_init is None else len(backbone.bpe(learner.ctx_init))
+    room = backbone.context_length - 2
+
+    def fits(word: str) -> bool:
+        prompts = (n_ctx + len(backbone.bpe(f"{word}.")), len(backbone.bpe(fill(template, [word])[0])))
+        return max(prompts) <= room
+
+    rows = [row for row, word in enumerate(found.words) if fits(word)]
+    if not rows:
+        raise InvalidInput(f"no outlier fits the text tower beside {n_ctx} context vectors")
+    return Outliers(
+        tuple(found.words[row] for row in rows),
+        tuple(found.similarity[row] for row in rows),
+        found.features[rows],
+        (*found.dropped, *sorted(set(found.words) - {found.words[row] for row in rows})),
+    )

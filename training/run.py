@@ -23,8 +23,9 @@ from training.data import ImageDataset, Sample, classnames_of, few_shot, held_ou
 from training.evaluation import ScopeResult, evaluate
 from training.features import NOTHING_KEPT, FeatureCache, FreshViews, encode_samples, readable_samples
 from training.loop import CachedViews, ImageViews, OnEpoch, Resume, TrainingData, train
-from training.methods import method_weights
+from training.methods import check_method
 from training.regularizers import REGULARIZERS, RunSetting
+from training.seen import digests_of
 from vocab_index.index import Outliers
 
 
@@ -72,20 +73,23 @@ class Shots:
         labels: theirs, (N,).
         held_out: features (M, D) and labels (M,) of held-out training images of the base classes.
         skipped: images that could not be read, and why.
+        digests: sha256 of the content of each shot.
     """
 
     images: ImageViews
     labels: Tensor
     held_out: tuple[Tensor, Tensor]
     skipped: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A finished run: the learner, and what was measured in each epoch."""
+    """A finished run: the learner, what was measured in each epoch, and the digests of what it was tuned on."""
 
     learner: PromptLearner
     history: History
+    shots: tuple[str, ...] = ()
 
 
 def prepare(backbone: Backbone, dataset: ImageDataset, images: Images = PLAIN_IMAGES) -> Features:
@@ -112,7 +116,7 @@ def encode_shots(backbone: Backbone, dataset: ImageDataset, config: TrainConfig,
     """Draw and encode the shots and the held-out images of a seed; the same for every method.
 
     Raises:
-        InvalidInput: there is no image to train on, or some cannot be read.
+        InvalidInput: a base class has no image to train on, or some cannot be read.
     """
     base = scope_labels(dataset)["base"]
     drawn = in_scope(few_shot(dataset.train, config.shots, config.seed), base)
@@ -124,9 +128,11 @@ def encode_shots(backbone: Backbone, dataset: ImageDataset, config: TrainConfig,
         progress=images.progress,
     )
     views, labels, skipped = _training_views(backbone, drawn, config, images)
-    if not len(labels):
-        raise InvalidInput(f"{dataset.name} has no training image of its base classes that can be read")
-    return Shots(views, labels, (aside.image_features[:, 0], aside.labels), (*skipped, *aside.skipped))
+    lacking = [name for label, name in enumerate(classnames_of(dataset, "base")) if label not in set(labels.tolist())]
+    if lacking:
+        raise InvalidInput(f"{dataset.name} has no training image that can be read of: {', '.join(lacking[:10])}")
+    held = (aside.image_features[:, 0], aside.labels)
+    return Shots(views, labels, held, (*skipped, *aside.skipped), digests_of(drawn))
 
 
 def _training_views(
@@ -215,7 +221,7 @@ def tune(
     Raises:
         InvalidInput: unknown method, DOR without outliers, or a checkpoint of another run.
     """
-    weights = method_weights(method, config.weights)
+    weights = check_method(method, config)
     names = classnames_of(dataset, "base")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -232,7 +238,7 @@ def tune(
     resume = None
     if checkpoint is not None:
         resume = Resume(checkpoint, _fingerprint(backbone, dataset, shots, method, config, outliers))
-    return Tuned(learner, train(backbone, learner, data, regularizers, config, on_epoch, resume))
+    return Tuned(learner, train(backbone, learner, data, regularizers, config, on_epoch, resume), shots.digests)
 
 
 def _fingerprint(
@@ -245,7 +251,7 @@ def _fingerprint(
 ) -> str:
     """sha256 of all that decides a run: two runs with equal ones end with the same ctx."""
     candidates = (outliers.words, outliers.similarity) if outliers else ()
-    settings = [backbone.digest, dataset.name, dataset.classnames, dataset.template, method, candidates]
+    settings = [backbone.digest, dataset.name, dataset.classnames, dataset.template, method, candidates, shots.digests]
     digest = hashlib.sha256(json.dumps([*settings, config.model_dump(mode="json")], sort_keys=True).encode())
     tensors = [shots.labels, *shots.held_out]
     if outliers is not None:

@@ -57,7 +57,7 @@ class Outliers:
         words: K words, in the order of their selection.
         similarity: mean cosine to the base classes, (K,).
         features: their zero-shot text features under the index's template, (K, D).
-        dropped: words that would have been selected, but contain a class name.
+        dropped: words that would have been selected, but contain a class name or do not fit the text tower.
     """
 
     words: tuple[str, ...]
@@ -159,7 +159,7 @@ class VocabularyIndex:
 
     def save(self, path: Path, replace: bool = False) -> None:
         """Write the index directory whole or not at all."""
-        with whole_directory(path, replace) as draft:
+        with whole_directory(path, replace, mark=MANIFEST) as draft:
             self._index.save(draft / VECTORS)
             (draft / WORDS).write_text("\n".join(self.words) + "\n", encoding="utf-8")
             manifest = Manifest(

@@ -79,6 +79,7 @@ class ArtifactConfig(_Record):
     evaluation: dict[Scope, dict[str, Figure]] = {}
     training: dict[str, Any] = {}
     seed: int
+    shots: tuple[str, ...] = ()  # sha256 of the content of each image that the prompt was tuned on
     versions: dict[str, str] = {}
     prompt_sha256: str
 
@@ -136,7 +137,7 @@ def save_artifact(
     Args:
         path: directory to make.
         learner: the tuned learner.
-        replace: whether an existing directory is replaced.
+        replace: whether an existing artifact is replaced.
         report: writes files for people into the directory it is given; nothing reads them back.
         fields: the other fields of ArtifactConfig.
 
@@ -146,8 +147,9 @@ def save_artifact(
     state = list(learner.state_dict())
     if state != ["ctx"]:
         raise InvalidInput(f"an artifact keeps a learner's ctx alone; {type(learner).__name__} has {', '.join(state)}")
-    with whole_directory(path, replace) as draft:
+    with whole_directory(path, replace, mark=CONFIG) as draft:
         save_file({"ctx": learner.state_dict()["ctx"].detach().cpu().contiguous()}, draft / PROMPT)
+        (draft / PROMPT).chmod(0o644)  # safetensors lets nobody else read it; its neighbours are open
         config = ArtifactConfig(
             learner=learner.config, versions=library_versions(), prompt_sha256=file_digest(draft / PROMPT), **fields
         )
@@ -173,7 +175,7 @@ def with_calibrator(
         artifact: as loaded from disk.
         path: directory to make; the artifact's own directory with `replace`.
         calibrator: the new one.
-        replace: whether an existing directory is replaced, with all that it holds.
+        replace: whether an existing artifact is replaced, with all that its directory holds.
         reference: what the evaluation under the new calibrator saw; the old one would no longer be true.
         evaluation: its figures.
 
@@ -188,7 +190,7 @@ def with_calibrator(
         raise InvalidInput("only an artifact that was loaded from disk can be written again with another calibrator")
     changes = {"calibrator": calibrator, "reference": reference, "evaluation": evaluation}
     config = artifact.config.model_copy(update=changes)
-    with whole_directory(path, replace) as draft:
+    with whole_directory(path, replace, mark=CONFIG) as draft:
         shutil.copyfile(artifact.path / PROMPT, draft / PROMPT)
         if (artifact.path / REPORT).is_dir():
             shutil.copytree(artifact.path / REPORT, draft / REPORT)

@@ -251,12 +251,15 @@ def load_backbone(
 
 
 def _device(device: str | torch.device) -> torch.device:
+    unknown = InvalidInput(f"unknown device {str(device)!r}; use 'cpu', 'cuda' or 'cuda:N'")
     try:
         target = torch.device(device)
-        if target.type == "cuda" and not torch.cuda.is_available():
-            raise InvalidInput(f"device {str(device)!r} asked for, but torch sees no CUDA device; use 'cpu'")
     except RuntimeError as error:
-        raise InvalidInput(f"unknown device {str(device)!r}; use 'cpu', 'cuda' or 'cuda:N'") from error
+        raise unknown from error
+    if target.type not in ("cpu", "cuda"):  # torch knows more; we test on no others
+        raise unknown
+    if target.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput(f"device {str(device)!r} asked for, but torch sees no CUDA device; use 'cpu'")
     return target
 
 

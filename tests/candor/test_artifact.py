@@ -12,7 +12,6 @@ from candor.clip import ContextLearner, LearnerConfig, encode_prompts, load_arti
 from candor.clip.artifact import CONFIG, PROMPT, BackboneRef
 from candor.clip.backbone import Backbone
 from candor.errors import IntegrityError, InvalidInput
-from candor.files import whole_directory
 
 
 @pytest.fixture
@@ -35,6 +34,19 @@ def test_a_loaded_artifact_gives_the_same_features(saved: Path, tiny_clip: Backb
         assert torch.equal(encode_prompts(tiny_clip.model, artifact.learner(tiny_clip)(names)), expected)
     assert artifact.config.base_classnames == ("cat", "dog")
     assert sorted(p.name for p in saved.iterdir()) == [CONFIG, PROMPT]
+
+
+def test_whoever_may_read_the_configuration_may_read_the_prompt(saved: Path) -> None:
+    assert (saved / PROMPT).stat().st_mode & 0o777 == 0o644
+
+
+def test_only_an_artifact_is_replaced(tmp_path: Path, learner: ContextLearner, tiny_clip: Backbone) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.tex").write_text("precious")
+    fields = {"method": "coop", "regularizers": {}, "base_classnames": ("cat", "dog"), "template": "a {}.", "seed": 1}
+    with pytest.raises(InvalidInput, match=r"holds other files but no config\.json"):
+        save_artifact(tmp_path / "b", learner, replace=True, backbone=BackboneRef.of(tiny_clip), **fields)
+    assert (tmp_path / "b" / "thesis.tex").read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", [CONFIG, PROMPT])
@@ -78,19 +90,6 @@ def test_a_configuration_that_is_none(saved: Path, text: str) -> None:
 def test_another_backbone_is_refused(saved: Path, glyph_clip: Backbone) -> None:
     with pytest.raises(IntegrityError, match="found glyph-clip with weights"):
         load_artifact(saved).learner(glyph_clip)
-
-
-def test_a_directory_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_directory(tmp_path / "a") as draft:
-        (draft / "half").write_text((tmp_path / "nowhere").read_text())
-    assert list(tmp_path.iterdir()) == []
-    with whole_directory(tmp_path / "a") as draft:
-        (draft / "one").write_text("1")
-    with pytest.raises(InvalidInput, match="exists already"), whole_directory(tmp_path / "a"):
-        pass
-    with whole_directory(tmp_path / "a", replace=True) as draft:
-        (draft / "two").write_text("2")
-    assert [p.name for p in tmp_path.rglob("*")] == ["a", "two"]
 
 
 def test_a_learner_with_more_than_a_context_is_refused(tiny_clip: Backbone, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from candor.errors import CandorError, IntegrityError, InvalidInput
         (("ViT-B-32", None), "unknown weights None"),
         (("ViT-B-16", "openai"), "use ViT-B-16-quickgelu"),
         (("glyph-clip", "random", "tpu0"), "unknown device 'tpu0'"),
+        (("glyph-clip", "random", "mps"), "unknown device 'mps'; use 'cpu', 'cuda' or 'cuda:N'"),
+        (("glyph-clip", "random", "meta"), "unknown device 'meta'"),
         (("glyph-clip", "random", "cpu", "int3"), "unknown precision 'int3'; valid: fp32, bf16, fp16"),
     ],
 )

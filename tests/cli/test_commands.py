@@ -59,6 +59,59 @@ def test_long_work_is_not_thrown_away_at_its_end(tmp_path: Path) -> None:
     assert "exists already" in result.stderr
 
 
+OTHERS = [
+    (["vocab", "build", "--source", "glyphs"], "manifest.json"),
+    (["tune", "--method", "coop"], "config.json"),
+    (["evaluate", "a", "--dataset", "glyphs/things"], "evaluation.json"),
+    (["calibrate", "a"], "config.json"),
+    (["demo"], "summary.json"),
+]
+
+
+@pytest.mark.parametrize(("command", "mark"), OTHERS, ids=lambda value: value[0])
+@pytest.mark.parametrize(
+    ("out", "more", "message"),
+    [
+        ("home", ["--replace"], "home exists already, and holds other files but no {mark}; choose another path"),
+        ("home", [], "home exists already, and holds other files but no {mark}; choose another path"),
+        ("home/file", ["--replace"], "home/file is not a directory"),
+        ("home/file/a", [], "cannot write to home/file/a"),
+        (".", ["--replace"], ". is the working directory or holds it; name a new directory"),
+        ("/", [], "/ is the working directory or holds it; name a new directory"),
+    ],
+)
+def test_only_its_own_directory_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], mark: str, out: str, more: list[str], message: str
+) -> None:
+    """Said before anything else is looked at: the artifacts of the commands are not there at all."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "file").write_text("precious")
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, [*command, "--out", out, *more])
+    assert result.exit_code == 2, result.output
+    assert message.format(mark=mark) in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["home", "file"]
+
+
+def test_what_the_command_itself_wrote_is_kept_without_replace(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "manifest.json").write_text("{}")
+    command = ["vocab", "build", "--source", "nowhere.txt", "--out", str(tmp_path / "index")]
+    refused = runner.invoke(app, command)
+    assert "index exists already; choose another --out, or give --replace" in refused.stderr
+    assert "cannot read vocabulary" in runner.invoke(app, [*command, "--replace"]).stderr
+
+
+def test_a_vocabulary_with_brackets_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("words[red].txt").write_text("teal sun\n")
+    result = runner.invoke(app, ["vocab", "build", "--source", "words[red].txt", "--out", "index[/]"])
+    assert result.exit_code == 0, result.output
+    assert "words[red]" in result.output
+    assert "index[/]" in result.output
+
+
 @pytest.mark.slow
 def test_a_words_file_and_a_short_tuning(tmp_path: Path) -> None:
     words = tmp_path / "words.txt"

@@ -85,6 +85,19 @@ def test_a_stopped_run_is_gone_on_with_or_replaced(photographs: Path, tmp_path: 
     again = runner.invoke(app, tune(photographs, tmp_path / "a", "--resume"))
     assert again.exit_code == 0
     assert "is complete" in again.output
+    other = runner.invoke(app, tune(photographs, tmp_path / "a", "--resume", "--seed", "9"))
+    assert other.exit_code == 2
+    assert "a finished run with other settings" in " ".join(other.stderr.split())
+
+
+def test_a_stopped_run_is_not_thrown_away_for_a_mistake(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.partial").mkdir()
+    for mistake in (["--config", "nope"], ["--template", "no place"], ["--model", "ViT-Z"]):
+        assert runner.invoke(app, tune(photographs, tmp_path / "a", "--replace", *mistake)).exit_code == 2
+        assert (tmp_path / "a.partial").is_dir()
+    (tmp_path / "file").write_text("")
+    refused = runner.invoke(app, tune(photographs, tmp_path / "a", "--replace", "--tensorboard", str(tmp_path / "file")))
+    assert "takes a directory" in " ".join(refused.stderr.split())
 
 
 def test_every_class_may_have_its_own_context(photographs: Path, tmp_path: Path) -> None:

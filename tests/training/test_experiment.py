@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from training.experiment.plan import Vocabulary
 from training.experiment.recipe import Experiment, Recipe
 from training.experiment.report import write_report
 from training.experiment.runner import Finished, Resources, run_experiment
+from training.experiment.store import RunStore
 from training.experiment.summary import percent, summarise
 from training.report import EvaluatedRun
 from vocab_index.index import VocabularyIndex
@@ -86,6 +88,28 @@ def test_replace_forgets_finished_runs(run: Run) -> None:
     assert run(methods=["coop"], seeds=[1], replace=True).ran == 1
 
 
+def test_other_pictures_under_the_same_names_are_run_again(run: Run, pictures: Path, tmp_path: Path) -> None:
+    settings = {"methods": ["zero-shot"]}
+    assert run(**settings).ran == 1
+    shutil.copytree(pictures, tmp_path / "pics2")
+    assert run(root=tmp_path / "pics2", **settings).ran == 0  # the same ones in another place
+    Image.new("RGB", (24, 24), "red").save(tmp_path / "pics2" / "red sun" / "0.png")
+    assert run(root=tmp_path / "pics2", **settings).ran == 1
+    assert run(**settings).ran == 0
+
+
+def test_the_draft_of_a_killed_run_goes_with_its_checkpoint(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "save", lambda *_: 1 / 0)
+        assert run(methods=["coop"], seeds=[1]).failures
+    (checkpoint,) = (tmp_path / "out" / "checkpoints").iterdir()
+    checkpoint.with_name(checkpoint.name + ".draft").write_bytes(b"half a check")
+    assert run(methods=["coop"], seeds=[1]).ran == 1
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
 def test_equal_rows_are_one_run(run: Run) -> None:
     rows = {"near": {}, "eight": {"train": {"weights": {"dor": 8.0}}}, "none": {"method": "coop"}}
     table = {"title": "Words", "method": "coop+dor", "rows": rows}
@@ -147,8 +171,12 @@ def test_the_index_is_built_when_a_run_needs_it(run: Run, tmp_path: Path, tiny_c
 def test_a_given_index_must_be_of_the_recipes_vocabulary(tiny_clip: Backbone, pictures: Path, tmp_path: Path) -> None:
     VocabularyIndex.build(tiny_clip, collect("other", ["sun"]), VOCABULARY.template).save(tmp_path / "index")
     resources = Resources(tmp_path / "out", workers=0, root=pictures, index=tmp_path / "index")
-    with pytest.raises(InvalidInput, match=r"needs an index of 4 words of few under .*, found 1 words of other"):
-        run_experiment(experiment(), tiny_clip, VOCABULARY, resources)
+    run_experiment(experiment(methods=["coop"]), tiny_clip, VOCABULARY, resources)
+    before = files(tmp_path)
+    for replace in (False, True):
+        with pytest.raises(InvalidInput, match=r"needs an index of 4 words of few under .*, found 1 words of other"):
+            run_experiment(experiment(), tiny_clip, VOCABULARY, resources, replace)
+    assert files(tmp_path) == before  # what is finished is not forgotten for a call that cannot run
 
 
 def report(tmp_path: Path, finished: Finished, **changes: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,10 @@ def written(tmp_path: Path, changes: dict[str, object]) -> str:
         ({"datasets": []}, "datasets: "),
         ({"datasets": ["nowhere"]}, "unknown data set 'nowhere'; valid: glyphs"),
         ({"seeds": []}, "seeds: "),
+        ({"seeds": [-1]}, r"seeds\.0: .*greater than or equal to 0"),
+        ({"seeds": [1, True]}, r"seeds\.1: .*valid integer"),
+        ({"seeds": [1.0]}, r"seeds\.0: .*valid integer"),
+        ({"seeds": ["1"]}, r"seeds\.0: .*valid integer"),
         ({"seeds": [1, 1]}, "seeds holds a value twice: 1, 1"),
         ({"name": "../up"}, "name: "),
         ({"train": {"learner": {"class_specific": True}}}, "knows no new class"),
@@ -155,21 +161,40 @@ def test_the_key_leaves_out_what_cannot_decide_a_run() -> None:
     assert job("kgcoop").key != job("coop").key
 
 
-def test_the_digest_of_a_data_set() -> None:
+def test_the_digest_of_a_data_set(tmp_path: Path) -> None:
     from training.data import Sample
 
-    def dataset(**changes: object) -> ImageDataset:
-        samples = (Sample(0, lambda: None, Path("/somewhere/a.png")),)
-        values = {"name": "n", "classnames": ("a", "b"), "template": "a {}.", "train": samples, "test": samples}
-        return ImageDataset(**values | changes)
+    root, elsewhere = tmp_path / "pics", tmp_path / "elsewhere"
+    for name, content in (("x/a.png", b"1234"), ("x/b.png", b"1234"), ("y/a.png", b"1234")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+        os.utime(root / name, ns=(0, 5))
+    shutil.copytree(root, elsewhere)
 
-    moved = (Sample(0, lambda: None, Path("/elsewhere/a.png")),)
-    assert dataset_digest(dataset()) == dataset_digest(dataset(train=moved))
+    def samples(*names: str, label: int = 0, root: Path = root) -> tuple[Sample, ...]:
+        return tuple(Sample(label, lambda: None, root / name) for name in names)
+
+    def dataset(**changes: object) -> ImageDataset:
+        values = {"name": "n", "classnames": ("a", "b"), "template": "a {}.", "train": samples("x/a.png", "y/a.png")}
+        return ImageDataset(**values | {"test": samples("x/a.png")} | changes)
+
+    first = dataset_digest(dataset())
+    copied = {"train": samples("x/a.png", "y/a.png", root=elsewhere), "test": samples("x/a.png", root=elsewhere)}
+    assert dataset_digest(dataset(**copied)) == first  # moved as it is, times and all
     others = [
         dataset(template="{}"),
         dataset(classnames=("a", "c")),
-        dataset(test=(Sample(1, lambda: None, Path("/somewhere/a.png")),)),
-        dataset(test=(Sample(0, lambda: None, Path("/somewhere/b.png")),)),
-        dataset(val=moved),
+        dataset(test=samples("x/a.png", label=1)),
+        dataset(test=samples("x/b.png")),
+        dataset(test=samples("y/a.png")),
+        dataset(test=samples("x/missing.png")),
+        dataset(val=samples("x/a.png")),
+        dataset(val=(Sample(0, lambda: None),)),
     ]
-    assert len({dataset_digest(d) for d in [dataset(), *others]}) == 1 + len(others)
+    digests = [dataset_digest(d) for d in others]
+    os.utime(root / "x" / "a.png", ns=(0, 6))
+    digests.append(dataset_digest(dataset()))
+    (root / "x" / "a.png").write_bytes(b"12345")
+    os.utime(root / "x" / "a.png", ns=(0, 5))
+    digests.append(dataset_digest(dataset()))
+    assert len({first, *digests}) == 1 + len(digests)

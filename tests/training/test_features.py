@@ -277,7 +277,10 @@ def test_unreadable_images_are_an_error_that_names_all(
     clip: CountingBackbone, with_bad: list[Sample], opened: list[Path], tmp_path: Path
 ) -> None:
     cache = FeatureCache(tmp_path)
-    with pytest.raises(InvalidInput, match=r"3 of 6 images cannot be read: .*gone\.png.*text\.png.*short\.png.*--skip-bad"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"3 of 6 images cannot be read: .*gone\.png.*text\.png.*short\.png.*tune, evaluate and calibrate leave",
+    ):
         encode_samples(clip, with_bad, cache=cache)
     # the readable ones were encoded and kept all the same
     seen = sum(clip.seen)

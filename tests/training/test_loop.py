@@ -172,6 +172,16 @@ def test_configurations(tmp_path) -> None:
     path.write_text("shots: 0\n")
     with pytest.raises(InvalidInput, match=r"shots: .*got 0"):
         load_config(str(path))
+    for text in ("weights: {dor: .nan}", "weights: {dor: -1}", "learning_rate: .inf"):
+        path.write_text(text + "\n")
+        with pytest.raises(InvalidInput, match=r"should be (a finite|greater)"):
+            load_config(str(path))
+    path.write_text("base: glyphs\nweights: {dor: 2.0}\noutliers: {batch: 7}\n")
+    changes = {"weights": {"dor": 2.0}, "outliers": load_config("glyphs").outliers.model_copy(update={"batch": 7})}
+    assert load_config(str(path)) == load_config("glyphs").model_copy(update=changes)
+    path.write_text("base: glyph\n")
+    with pytest.raises(InvalidInput, match="no recipe or file 'glyph'"):
+        load_config(str(path))
     for text in ("a: [", "- 1"):
         path.write_text(text)
         with pytest.raises(InvalidInput, match=r"own\.yaml"):

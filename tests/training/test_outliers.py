@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from candor.clip.backbone import Backbone
+from candor.clip.learners import LearnerConfig
 from candor.errors import InvalidInput
 from training.config import OutlierConfig, TrainConfig
 from training.data import ImageDataset
@@ -162,3 +163,18 @@ def test_what_cannot_be(
         index.outliers(features.zero_shot["base"], 5, (), "best")
     with pytest.raises(InvalidInput, match="no word that does not contain a class name"):
         index.outliers(features.zero_shot["base"], 5, [*IS_BASE, *IS_NEW, *IS_NEITHER])
+
+
+def test_words_that_do_not_fit_beside_the_context_are_dropped(
+    glyph_clip: Backbone, index: VocabularyIndex, dataset: ImageDataset, features: Features
+) -> None:
+    config = TrainConfig(learner=LearnerConfig(n_ctx=72), outliers=OutlierConfig(pool=10_000))
+    found = find_outliers(glyph_clip, index, dataset, features, config)
+    assert found.words
+    assert all(len(glyph_clip.bpe(f"{word}.")) <= 77 - 2 - 72 for word in found.words)
+    everything = find_outliers(glyph_clip, index, dataset, features, TrainConfig(outliers=OutlierConfig(pool=10_000)))
+    long = {word for word in everything.words if len(glyph_clip.bpe(f"{word}.")) > 3}
+    assert long == set(everything.words) - set(found.words) <= set(found.dropped)
+    assert len(found.words) == len(found.similarity) == len(found.features)
+    with pytest.raises(InvalidInput, match="no outlier fits the text tower beside 75"):
+        find_outliers(glyph_clip, index, dataset, features, TrainConfig(learner=LearnerConfig(n_ctx=75)))

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from candor.clip import ContextLearner, LearnerConfig, tokenize_names
 from candor.clip.backbone import Backbone
 from candor.errors import IntegrityError, InvalidInput
-from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.checkpoint import Checkpoint, discard_checkpoint, load_checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.loop import CachedViews, Resume, TrainingData, train
 
@@ -71,6 +71,15 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path: Path)
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(IntegrityError, match="remove it to start again"):
         load_checkpoint(path, "a", CPU)
+
+
+def test_a_discarded_checkpoint_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, "a", Checkpoint(1, {"ctx": torch.zeros(1)}, []))
+    path.with_name("checkpoint.safetensors.draft").write_bytes(b"half")
+    for _ in range(2):  # nothing there is nothing to do
+        discard_checkpoint(path)
+        assert not any(tmp_path.iterdir())
 
 
 def digests(directory: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from training.data import ImageDataset, Sample, few_shot, in_scope
 from training.datasets import image_sample
 from training.features import FeatureCache, encode_samples
 from training.loop import ImageViews
-from training.methods import METHODS
+from training.methods import METHODS, check_method
 from training.run import Features, Images, Shots, encode_shots, evaluate_learner, evaluate_zero_shot, prepare, tune
 from vocab_index.index import Outliers
 
@@ -274,5 +274,36 @@ def test_a_learner_nobody_knows(arguments: dict[str, Any]) -> None:
 
 
 def test_nothing_to_train_on(glyph_clip: Backbone, dataset: ImageDataset) -> None:
-    with pytest.raises(InvalidInput, match="made-up has no training image of its base classes"):
+    with pytest.raises(InvalidInput, match=r"no training image that can be read of: cat, dog, sun$"):
         encode_shots(glyph_clip, replace(dataset, train=()), TWO_SHOTS)
+
+
+def test_a_class_without_a_readable_image_is_named(glyph_clip: Backbone, dataset: ImageDataset) -> None:
+    """It would be trained against as a negative without an image of its own."""
+    for sample in dataset.train:
+        if sample.label == 1:
+            spoil(sample)
+    with pytest.raises(InvalidInput, match=r"no training image that can be read of: dog$"):
+        encode_shots(glyph_clip, dataset, TWO_SHOTS, Images(skip_bad=True))
+
+
+def test_outliers_and_a_context_for_each_class_do_not_go_together() -> None:
+    config = TrainConfig(learner=LearnerConfig(class_specific=True))
+    with pytest.raises(InvalidInput, match="which a class_specific context cannot"):
+        check_method("kgcoop+dor", config)
+    assert check_method("kgcoop", config) == {"kgcoop": 8.0}
+
+
+def test_fresh_views_of_other_pictures_are_another_run(arguments: dict[str, Any], dataset: ImageDataset) -> None:
+    config = TWO_SHOTS.model_copy(update={"augment": AugmentConfig(views=1)})
+
+    def run() -> None:
+        shots = encode_shots(arguments["backbone"], dataset, config, Images(fresh=True))
+        tune(**arguments | {"config": config, "shots": shots})
+
+    run()
+    run()
+    for sample in dataset.train:
+        Image.new("RGB", (9, 9), (10 * sample.label, 0, 0)).save(str(sample.path))
+    with pytest.raises(InvalidInput, match="of another run"):
+        run()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import psutil
@@ -24,6 +25,8 @@ from training.data import Sample
 from training.features import FreshViews, encode_samples
 from training.loop import CachedViews, ImageViews
 
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 WATCH = 0.001  # seconds between two looks at the memory
 
 
@@ -76,9 +79,9 @@ def measure_epochs(setting: Setting) -> tuple[float, float]:
     return _alone(_measure_epochs, setting)
 
 
-def _alone(function: Callable[..., object], *arguments: object) -> object:
+def _alone(function: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs) -> Found:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(function, *args, **kwargs).result()
 
 
 def _task(setting: Setting) -> Task:

@@ -15,7 +15,10 @@ from candor.clip.backbone import Backbone
 from candor.clip.learners import ContextLearner, LearnerConfig
 from candor.clip.prompt_tokens import tokenize_names
 from candor.clip.templates import DEFAULT_TEMPLATE, fill
-from candor.clip.text_encoder import encode_prompts, run_prefix, text_tower
+from candor.clip.text_encoder import text_tower
+from candor.errors import InvalidInput
+from training.config import TrainConfig
+from training.loop import CachedViews, TrainingData, forward, loss_terms
 from training.regularizers import DynamicOutlierRegularization
 from vocab_index.wordnet import nouns
 
@@ -48,7 +51,9 @@ class Task:
 
 def make_task(backbone: Backbone, n_ctx: int, classes: int, batch: int) -> Task:
     """A task of random pixels; the same for equal arguments."""
-    names = CLASSNAMES if classes <= len(CLASSNAMES) else (*CLASSNAMES, *nouns())
+    names = tuple(dict.fromkeys((*CLASSNAMES, *nouns())))
+    if classes > len(names):
+        raise InvalidInput(f"there are names for at most {len(names)} classes, got {classes}")
     words = tuple(random.Random(0).sample(list(nouns()), classes))
     torch.manual_seed(0)
     size = backbone.model.visual.image_size
@@ -83,30 +88,26 @@ def straightforward(task: Task, dor: bool) -> Callable[[], Tensor]:
         logits = task.backbone.logit_scale * image_features @ encode(classes).T
         loss = F.cross_entropy(logits, task.labels)
         if outliers is not None:
-            loss = loss + 8 * (1 - (encode(outliers) * task.zero_shot).sum(dim=-1).mean())
+            loss = loss + DynamicOutlierRegularization.weight * (1 - (encode(outliers) * task.zero_shot).sum(dim=-1).mean())
         return _backward(loss, ctx)
 
     return step
 
 
 def shared(task: Task, dor: bool) -> Callable[[], Tensor]:
-    """The step that training takes: image features from the cache, the prompts' shared prefix once, names to their end."""
-    model, learner = task.backbone.model, task.learner
-    n_ctx = learner.config.n_ctx
-    classes, outliers = (tokenize_names(task.backbone, names, n_ctx) for names in (task.classnames, task.outliers))
-    image_features = task.backbone.encode_image(task.pixels)
-    regularizer = DynamicOutlierRegularization(outliers, task.zero_shot, len(outliers), seed=0)
-    rows = regularizer.draw(0)  # a permutation: all of them
+    """The step of the training loop: image features from the cache, the prompts' shared prefix once, names to their end."""
+    backbone, learner = task.backbone, task.learner
+    classes, outliers = (tokenize_names(backbone, n, learner.config.n_ctx) for n in (task.classnames, task.outliers))
+    features = backbone.encode_image(task.pixels)
+    unused = backbone.encode_text(fill(DEFAULT_TEMPLATE, task.classnames))
+    data = TrainingData(CachedViews(features[:, None]), task.labels, classes, unused, (features[:0], task.labels[:0]))
+    everything = DynamicOutlierRegularization(outliers, task.zero_shot, len(outliers), seed=0)
+    regularizers = {"dor": (DynamicOutlierRegularization.weight, everything)} if dor else {}
+    batch = torch.arange(len(task.labels), device=backbone.device)
 
     def step() -> Tensor:
-        prompts = learner(classes)
-        prefix = run_prefix(model, prompts)
-        logits = task.backbone.logit_scale * image_features @ encode_prompts(model, prompts, prefix).T
-        loss = F.cross_entropy(logits, task.labels)
-        if dor:
-            tuned = encode_prompts(model, learner(outliers[rows]), prefix)
-            loss = loss + 8 * (1 - (tuned * task.zero_shot[rows]).sum(dim=-1).mean())
-        return _backward(loss, learner.ctx)
+        output = forward(backbone, learner, data, batch, TrainConfig(), epoch=0, number=0)
+        return _backward(torch.stack(list(loss_terms(output, regularizers).values())).sum(), learner.ctx)
 
     return step
 

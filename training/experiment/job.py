@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from training.config import TrainConfig
@@ -22,15 +24,27 @@ def digest(value: Any) -> str:
 
 
 def dataset_digest(dataset: ImageDataset) -> str:
-    """sha256 of a data set's class names, template, and the labels and file names of its samples, in order.
+    """sha256 of a data set's class names, template, and samples in order: label, file, size, and time of last change.
 
-    The pictures themselves are not read: replace one under its old name, and finished runs stand.
+    Files are named from the directory that holds them all: a data set that was moved, or copied with its times, is the same
+    one. The pictures are not read. A drawn sample is its label; a file that is missing has neither size nor time.
     """
-    parts = {
-        part: [[sample.label, sample.path.name if sample.path else None] for sample in getattr(dataset, part)]
-        for part in ("train", "val", "test")
-    }
-    return digest([dataset.name, dataset.classnames, dataset.template, parts])
+    parts = {part: getattr(dataset, part) for part in ("train", "val", "test")}
+    folders = {s.path.absolute().parent for samples in parts.values() for s in samples if s.path}
+    top = os.path.commonpath(folders) if folders else ""
+    described = {part: [[s.label, _file(s.path, top)] for s in samples] for part, samples in parts.items()}
+    return digest([dataset.name, dataset.classnames, dataset.template, described])
+
+
+def _file(path: Path | None, top: str) -> tuple[str, int | None, int | None] | None:
+    if path is None:
+        return None
+    name = path.absolute().as_posix()[len(top) :]
+    try:
+        found = path.stat()
+    except OSError:
+        return name, None, None
+    return name, found.st_size, found.st_mtime_ns
 
 
 def words_digest(words: Sequence[str], template: str) -> str:

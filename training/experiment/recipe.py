@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from candor.errors import InvalidInput
-from training.config import TrainConfig, read_yaml, validated
+from training.config import TrainConfig, merged, read_yaml, validated
 from training.datasets import DATASETS
 from training.methods import METHODS, method_weights
 
@@ -61,7 +61,7 @@ class Experiment(_Settings):
         vocabulary: where DOR's outliers come from: "wordnet", "glyphs", or a text file with a word a line.
         datasets: names of data sets.
         methods: rows of the main table: names in METHODS, and "zero-shot".
-        seeds: one run each; shots, start, order and outliers of a seed are the same for every method.
+        seeds: from 0, one run each; shots, start, order and outliers of a seed are the same for every method.
         train: settings of every tuning run; `seeds` decide its seed.
         fresh_views: encode a new random view of each training image in each epoch, as the official code does, instead of
             keeping `train.augment.views` of them. Slow: the image tower runs in every epoch.
@@ -76,7 +76,7 @@ class Experiment(_Settings):
     vocabulary: str = "glyphs"
     datasets: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(min_length=1)
     train: TrainConfig = TrainConfig()
     fresh_views: bool = False
     variants: tuple[VariantTable, ...] = ()
@@ -107,7 +107,7 @@ class Experiment(_Settings):
     def _changed(self, where: str, changes: dict[str, Any]) -> TrainConfig:
         if "seed" in changes:
             raise InvalidInput(f"{where}: a variant cannot set the seed; `seeds` does")
-        return validated(TrainConfig, where, _merged(self.train.model_dump(exclude_unset=True), changes))
+        return validated(TrainConfig, where, merged(self.train.model_dump(exclude_unset=True), changes))
 
 
 @dataclass(frozen=True)
@@ -189,11 +189,3 @@ def _check(source: str, experiment: Experiment) -> None:
         experiment.tables()
     except InvalidInput as error:
         raise InvalidInput(f"{source}: {error}") from error
-
-
-def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Settings with changes; a mapping inside is merged, not replaced."""
-    return settings | {
-        key: _merged(settings[key], value) if isinstance(value, dict) and isinstance(settings.get(key), dict) else value
-        for key, value in changes.items()
-    }

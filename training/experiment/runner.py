@@ -81,7 +81,7 @@ def run_experiment(
         backbone: frozen; processes load it again by name.
         vocabulary: where DOR's outliers come from; encoded only where a run needs it.
         resources: where and how.
-        replace: forget finished runs of this experiment first.
+        replace: forget finished runs of this experiment before the first one is run.
         on_step: called after each step with its description, steps done, and steps in all.
         progress: of encoding the vocabulary.
 
@@ -93,10 +93,7 @@ def run_experiment(
     tables = plan(experiment, backbone, vocabulary, resources.root)
     jobs = _distinct(tables)
     spec = _worker_spec(backbone, resources)
-    if replace:
-        for job in jobs:
-            spec.store.path(job).unlink(missing_ok=True)
-    found = _read(spec.store, jobs)
+    found = {} if replace else _read(spec.store, jobs)
     todo = [job for job in jobs if job.key not in found]
     needs_index = any(uses_vocabulary(job.method, job.config) for job in todo)
     lacking = _index_problem(spec.index, backbone, vocabulary) if needs_index else None
@@ -105,6 +102,9 @@ def run_experiment(
     _make(spec.store.directory)
     if lacking:
         VocabularyIndex.build(backbone, vocabulary.words, vocabulary.template, progress).save(spec.index, replace=True)
+    if replace:  # not before everything that may be wrong has been looked at
+        for job in jobs:
+            spec.store.path(job).unlink(missing_ok=True)
     failures = run_jobs(spec, resources.workers, todo, on_step)
     if spec.checkpoints.is_dir() and not any(spec.checkpoints.iterdir()):
         spec.checkpoints.rmdir()

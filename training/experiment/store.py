@@ -20,6 +20,7 @@ from torch import Tensor
 from candor.clip.artifact import Scope
 from training.evaluation import ScopeResult
 from training.experiment.job import Job
+from training.report import Figures, json_figures
 
 
 class _Record(BaseModel):
@@ -37,7 +38,7 @@ class StoredScope(_Record):
     """
 
     n_labels: int
-    figures: dict[str, float | None]
+    figures: Figures
     confidence: list[float]
     correct: list[int]
 
@@ -46,7 +47,7 @@ class StoredScope(_Record):
         """The record of an evaluated scope."""
         return cls(
             n_labels=result.n_labels,
-            figures={name: value if math.isfinite(value) else None for name, value in result.figures().items()},
+            figures=json_figures(result.figures()),
             confidence=result.confidence.tolist(),
             correct=result.correct.astype(int).tolist(),
         )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import asdict, dataclass
 
 from candor.calibration import harmonic_mean, plain_mean
-from candor.clip.artifact import SCOPES
+from candor.clip.artifact import SCOPES, Scope
 from training.evaluation import HARMONIC_MEAN, MEAN, mean_and_std
-from training.report import EvaluatedRun
+from training.report import EvaluatedRun, Figures, json_figures
 
 WITH_MEANS = ("accuracy", "ece")  # a mean of base and new says something about these
 
@@ -53,42 +51,29 @@ def summarise(runs: Sequence[EvaluatedRun], datasets: Sequence[str]) -> Summary 
     whole = {seed: found for seed, found in by_seed.items() if set(found) == set(datasets)}
     if not whole:
         return None
-    summary: Summary = {}
-    seed_means: dict[str, dict[str, list[float]]] = {}
+    figures: dict[str, dict[int, dict[str, float]]] = {}  # of each scope and each mean: seed -> figure
     for scope in SCOPES:
-        figures = {
-            (name, seed): run.scopes[scope].figures() for seed, found in whole.items() for name, run in found.items()
-        }
-        summary[scope] = {name: Cell(**cell) for name, cell in mean_and_std(figures).items()}
-        seed_means[scope] = {
-            name: [float(np.mean([figures[dataset, seed][name] for dataset in datasets])) for seed in whole]
-            for name in WITH_MEANS
-        }
+        figures[scope] = {seed: _over_datasets(found, scope) for seed, found in whole.items()}
     for part, mean in ((MEAN, plain_mean), (HARMONIC_MEAN, harmonic_mean)):
-        summary[part] = {
-            name: _over_seeds([mean(*pair) for pair in zip(*(seed_means[s][name] for s in SCOPES), strict=True)])
-            for name in WITH_MEANS
-        }
-    return summary
+        figures[part] = {s: {n: mean(*(figures[scope][s][n] for scope in SCOPES)) for n in WITH_MEANS} for s in whole}
+    return {part: _over_seeds(by_seed) for part, by_seed in figures.items()}
 
 
-def _over_seeds(values: Sequence[float]) -> Cell:
-    return Cell(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
+def _over_datasets(runs: Mapping[str, EvaluatedRun], scope: Scope) -> dict[str, float]:
+    cells = mean_and_std({(name, 0): run.scopes[scope].figures() for name, run in runs.items()})
+    return {name: cell["mean"] for name, cell in cells.items()}
 
 
-def as_json(summary: Summary | None) -> dict[str, dict[str, dict[str, float | None]]] | None:
+def _over_seeds(by_seed: Mapping[int, Mapping[str, float]]) -> dict[str, Cell]:
+    cells = mean_and_std({("", seed): figures for seed, figures in by_seed.items()})
+    return {name: Cell(**cell) for name, cell in cells.items()}
+
+
+def as_json(summary: Summary | None) -> dict[str, dict[str, Figures]] | None:
     """A summary as plain JSON values; what is not defined is null."""
     if summary is None:
         return None
-    return {
-        part: {name: {"mean": finite(c.mean), "std": finite(c.std)} for name, c in cells.items()}
-        for part, cells in summary.items()
-    }
-
-
-def finite(value: float) -> float | None:
-    """The value; None for NaN and infinity, which JSON does not have."""
-    return value if math.isfinite(value) else None
+    return {part: {name: json_figures(asdict(cell)) for name, cell in cells.items()} for part, cells in summary.items()}
 
 
 def percent(cell: Cell) -> str:

@@ -25,6 +25,7 @@ import torch
 import glyph_world
 from candor.clip.backbone import Backbone, load_backbone
 from candor.errors import CandorError
+from training.checkpoint import discard_checkpoint
 from training.data import ImageDataset
 from training.datasets import load_dataset
 from training.evaluation import ScopeResult
@@ -126,7 +127,7 @@ class Worker:
         tuned = tune(self.backbone, dataset, features, shots, job.method, job.config, outliers, checkpoint=checkpoint)
         results = evaluate_learner(self.backbone, tuned.learner, dataset, features, shots.held_out[0])
         self._keep(job, start, results, history=tuned.history, **packed_state(tuned.learner.state_dict()))
-        checkpoint.unlink(missing_ok=True)
+        discard_checkpoint(checkpoint)
 
     def _keep(self, job: Job, start: float, results: dict[Any, ScopeResult], **tuned: Any) -> None:
         record = StoredRun(
