@@ -94,7 +94,7 @@ def tune(
     settings = load_config(recipe, {"seed": seed, "shots": shots, "epochs": epochs, "learning_rate": learning_rate})
     check_method(method, settings)
     if resume and out.exists() and not partial.exists():
-        _say_complete(out, method, dataset, settings)
+        _say_complete(out, method, dataset, template, settings)
         return
     _check_paths(out, partial, replace, resume, tensorboard)
     needs_index = needs_outliers(method) and settings.outliers.selection != "oracle"
@@ -120,10 +120,11 @@ def tune(
     _show(artifact, out, dataset, {"zero-shot": zero_shot, method: results}, as_json)
 
 
-def _say_complete(out: Path, method: str, dataset: str, settings: TrainConfig) -> None:
+def _say_complete(out: Path, method: str, dataset: str, template: str | None, settings: TrainConfig) -> None:
     """Nothing to resume; but only if what is there is what was asked for."""
     found = load_artifact(out)
-    if (found.config.method, found.config.training) != (method, training_record(dataset, settings)):
+    asked = (method, template or found.config.template, training_record(dataset, settings))
+    if (found.config.method, found.config.template, found.config.training) != asked:
         raise InvalidInput(f"{out} holds {found.tag}, a finished run with other settings; choose another --out")
     console.print(f"{found.tag} in {out} is complete; there is nothing to resume", markup=False)
 

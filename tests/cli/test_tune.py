@@ -85,9 +85,10 @@ def test_a_stopped_run_is_gone_on_with_or_replaced(photographs: Path, tmp_path: 
     again = runner.invoke(app, tune(photographs, tmp_path / "a", "--resume"))
     assert again.exit_code == 0
     assert "is complete" in again.output
-    other = runner.invoke(app, tune(photographs, tmp_path / "a", "--resume", "--seed", "9"))
-    assert other.exit_code == 2
-    assert "a finished run with other settings" in " ".join(other.stderr.split())
+    for change in (["--seed", "9"], ["--template", "one {}."]):
+        other = runner.invoke(app, tune(photographs, tmp_path / "a", "--resume", *change))
+        assert other.exit_code == 2
+        assert "a finished run with other settings" in " ".join(other.stderr.split())
 
 
 def test_a_stopped_run_is_not_thrown_away_for_a_mistake(photographs: Path, tmp_path: Path) -> None:
