@@ -112,9 +112,11 @@ def _title(runs: Sequence[EvaluatedRun], bins: int) -> str:
 
 def _warn_of_shots(artifacts: Mapping[str, PromptArtifact], dataset: ImageDataset) -> None:
     """Say which artifacts were tuned on images that are test images now (a folder that changed is split anew)."""
-    files = digests_of([sample for sample in dataset.test if sample.path is not None])
+    if not any(artifact.config.shots for artifact in artifacts.values()):
+        return
+    files = set(digests_of([sample for sample in dataset.test if sample.path is not None]))
     for name, artifact in artifacts.items():
-        seen = len(set(artifact.config.shots) & set(files))
+        seen = len(set(artifact.config.shots) & files)
         if seen:
             text = f"warning: {name} was tuned on {seen} of the test images of {dataset.name}; its figures flatter it"
             errors.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -78,7 +78,8 @@ def test_artifacts_side_by_side(tmp_path: Path, photos: Path, artifacts: Path) -
     ]
     for row in document["runs"]:
         assert {scope: (r["images"], r["labels"]) for scope, r in row["scopes"].items()} == {"base": (6, 2), "new": (6, 2)}
-        assert row["scopes"]["base"]["figures"]["piece"] is not None
+        figures = row["scopes"]["base"]["figures"]
+        assert abs(figures["gap"]) - 1e-12 <= figures["piece"] <= 1  # bins of proximity x confidence refine one bin of all
     accuracy = document["runs"][0]["scopes"]["base"]["figures"]["accuracy"]
     assert accuracy == 1.0  # the embedded model knows a blue anchor from a red sun
     assert "100.0" in shown.output
