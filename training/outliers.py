@@ -45,7 +45,7 @@ def find_outliers(
     kept_out = dataset.classnames if settings.exclude_new else classnames_of(dataset, "base")
     found = index.outliers(features.zero_shot["base"], settings.pool, kept_out, selection, config.seed)
     outliers = _that_fit(backbone, found, template, config.learner)
-    if template == index.template:
+    if (template,) == index.templates:
         return outliers
     return replace(outliers, features=backbone.encode_text(fill(template, outliers.words)))
 

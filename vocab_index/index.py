@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from candor.clip.backbone import Backbone, Progress, no_progress
 from candor.clip.templates import DEFAULT_TEMPLATE, check_template, fill
 from candor.errors import IntegrityError, InvalidInput
 from candor.files import file_digest, whole_directory
-from vocab_index.flat import FlatIndex, faiss_version
+from vocab_index.faiss_store import VectorStore, faiss_version
 from vocab_index.words import OverlapFilter, WordList
 
 Selection = Literal["near", "far", "random"]
@@ -30,9 +32,9 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = 1
+    schema_version: int = 2
     backbone: BackboneRef
-    template: str
+    templates: tuple[str, ...]
     source: str
     count: int
     dimension: int
@@ -43,10 +45,19 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A word and its cosine to the query."""
+    """A word of the vocabulary near a query.
+
+    Attributes:
+        word: the label.
+        similarity: its cosine to the query.
+        row: its place in the vocabulary.
+        metadata: what the vocabulary knows of it, such as WordNet's category and gloss; empty where it knows nothing.
+    """
 
     word: str
     similarity: float
+    row: int = -1
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,27 +82,51 @@ class VocabularyIndex:
 
     Args:
         words: row i of the index is word i.
-        index: of the words' text features.
+        store: the words' text features.
         backbone: which model encoded them.
-        template: which prompt.
+        templates: which prompts; features are the normalised mean of the features under each.
         source: name of the word list.
+        metadata: of each word; empty, or one mapping a word.
     """
 
-    def __init__(self, words: Sequence[str], index: FlatIndex, backbone: BackboneRef, template: str, source: str) -> None:
-        self.words, self.backbone, self.template, self.source = tuple(words), backbone, template, source
-        self._index = index
+    def __init__(
+        self,
+        words: Sequence[str],
+        store: VectorStore,
+        backbone: BackboneRef,
+        templates: Sequence[str],
+        source: str,
+        metadata: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.words, self.backbone, self.templates, self.source = tuple(words), backbone, tuple(templates), source
+        self.store, self._metadata = store, metadata
 
     def __len__(self) -> int:
         return len(self.words)
 
     @classmethod
     def build(
-        cls, backbone: Backbone, words: WordList, template: str = DEFAULT_TEMPLATE, progress: Progress = no_progress
+        cls,
+        backbone: Backbone,
+        words: WordList,
+        templates: str | Sequence[str] = DEFAULT_TEMPLATE,
+        progress: Progress = no_progress,
     ) -> VocabularyIndex:
         """Encode every word once through the backbone."""
-        features = backbone.encode_text(fill(check_template(template), words.words), progress=progress)
-        index = FlatIndex.of(features.cpu().numpy())
-        return cls(words.words, index, BackboneRef.of(backbone), template, words.source)
+        template = check_template(templates if isinstance(templates, str) else templates[0])
+        features = backbone.encode_text(fill(template, words.words), progress=progress)
+        store = VectorStore.of(features.cpu().numpy())
+        return cls(words.words, store, BackboneRef.of(backbone), (template,), words.source, words.metadata)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what the features stand for: words in order, prompts and backbone. The same for every kind of store."""
+        content = json.dumps([self.words, self.templates, self.backbone.sha256])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def metadata(self, row: int) -> Mapping[str, Any]:
+        """What is known of a word."""
+        return self._metadata[row] if self._metadata else {}
 
     def search(self, features: Tensor, k: int) -> list[list[Neighbour]]:
         """The k nearest words of image or text features.
@@ -103,9 +138,9 @@ class VocabularyIndex:
         Returns:
             For each query its words, nearest first.
         """
-        similarity, ids = self._index.search(features.cpu().float().numpy(), k)
+        similarity, ids = self.store.search(features.cpu().float().numpy(), k)
         return [
-            [Neighbour(self.words[i], float(s)) for s, i in zip(row_s, row_i, strict=True)]
+            [Neighbour(self.words[i], float(s), int(i), self.metadata(i)) for s, i in zip(row_s, row_i, strict=True)]
             for row_s, row_i in zip(similarity, ids, strict=True)
         ]
 
@@ -135,7 +170,7 @@ class VocabularyIndex:
             raise InvalidInput(f"unknown selection {selection!r}; valid: {', '.join(get_args(Selection))}")
         mean = base_text_features.double().mean(dim=0).float().cpu().numpy()[None]
         overlap = OverlapFilter(class_names)
-        similarity, ids = (found[0] for found in self._index.search(mean, len(self)))
+        similarity, ids = (found[0] for found in self.store.search(mean, len(self)))
         order = {"near": np.arange(len(ids)), "far": np.arange(len(ids))[::-1]}.get(selection)
         if order is None:
             order = np.random.default_rng(seed).permutation(len(ids))
@@ -153,21 +188,21 @@ class VocabularyIndex:
         return Outliers(
             tuple(self.words[i] for i in ids[kept]),
             tuple(similarity[kept].tolist()),
-            torch.from_numpy(self._index.vectors(ids[kept])).to(base_text_features.device),
+            torch.from_numpy(self.store.vectors(ids[kept])).to(base_text_features.device),
             tuple(dropped),
         )
 
     def save(self, path: Path, replace: bool = False) -> None:
         """Write the index directory whole or not at all."""
         with whole_directory(path, replace, mark=MANIFEST) as draft:
-            self._index.save(draft / VECTORS)
+            self.store.save(draft / VECTORS)
             (draft / WORDS).write_text("\n".join(self.words) + "\n", encoding="utf-8")
             manifest = Manifest(
                 backbone=self.backbone,
-                template=self.template,
+                templates=self.templates,
                 source=self.source,
                 count=len(self),
-                dimension=self._index.dimension,
+                dimension=self.store.dimension,
                 faiss_version=faiss_version(),
                 sha256={name: file_digest(draft / name) for name in (VECTORS, WORDS)},
             )
@@ -199,7 +234,7 @@ class VocabularyIndex:
             expected = f"an index of {backbone.name} with weights {backbone.digest[:12]}"
             raise IntegrityError(path, expected, f"{manifest.backbone.model} with {manifest.backbone.sha256[:12]}")
         words = (path / WORDS).read_text(encoding="utf-8").splitlines()
-        index = FlatIndex.load(path / VECTORS)
+        index = VectorStore.load(path / VECTORS)
         if not len(words) == len(index) == manifest.count:
             raise IntegrityError(path, f"{manifest.count} words", f"{len(words)} words and {len(index)} vectors")
-        return cls(words, index, manifest.backbone, manifest.template, manifest.source)
+        return cls(words, index, manifest.backbone, manifest.templates, manifest.source)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from candor.clip.templates import readable
 from candor.errors import InvalidInput
@@ -18,14 +19,16 @@ class WordList:
     """A vocabulary.
 
     Attributes:
-        source: "wordnet" or the file's name.
+        source: "wordnet" or the file's name; several joined by " + ".
         words: distinct words and phrases.
-        dropped: how many entries were blank or repeated another one (in case, underscore or white space).
+        dropped: why entries were left out -> how many; such as "blank", "repeated", "too long", "filtered".
+        metadata: what is known of each word (JSON values); empty, or one mapping a word.
     """
 
     source: str
     words: tuple[str, ...]
-    dropped: int
+    dropped: Mapping[str, int]
+    metadata: Sequence[Mapping[str, Any]] = ()
 
 
 def load_words(source: str) -> WordList:
@@ -51,15 +54,18 @@ def load_words(source: str) -> WordList:
 def collect(source: str, entries: Iterable[str]) -> WordList:
     """A word list of any entries; the first spelling of each is kept."""
     kept: dict[str, str] = {}
-    total = 0
+    dropped = {"blank": 0, "repeated": 0}
     for entry in entries:
-        total += 1
         word = readable(entry)
-        if word:
-            kept.setdefault(word.casefold(), word)
+        if not word:
+            dropped["blank"] += 1
+        elif word.casefold() in kept:
+            dropped["repeated"] += 1
+        else:
+            kept[word.casefold()] = word
     if not kept:
         raise InvalidInput(f"vocabulary {source!r} holds no word")
-    return WordList(source, tuple(kept.values()), total - len(kept))
+    return WordList(source, tuple(kept.values()), dropped)
 
 
 PLURALS = (  # ending of a plural -> endings of what it may be the plural of; no -es after a plain consonant: planes, plan

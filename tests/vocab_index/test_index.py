@@ -11,7 +11,7 @@ import torch
 
 from candor.clip.backbone import Backbone
 from candor.errors import IntegrityError, InvalidInput
-from vocab_index.flat import FlatIndex
+from vocab_index.faiss_store import VectorStore
 from vocab_index.index import MANIFEST, VECTORS, WORDS, VocabularyIndex
 from vocab_index.words import collect
 
@@ -35,14 +35,14 @@ def test_search_is_exact() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((500, 16)).astype(np.float32)
     queries = rng.standard_normal((7, 16)).astype(np.float32)
-    similarity, ids = FlatIndex.of(vectors).search(queries, 10)
+    similarity, ids = VectorStore.of(vectors).search(queries, 10)
     expected = queries.astype(np.float64) @ vectors.T.astype(np.float64)
     np.testing.assert_array_equal(ids, np.argsort(-expected, axis=1)[:, :10])
     np.testing.assert_allclose(similarity, -np.sort(-expected, axis=1)[:, :10], rtol=1e-5)
 
 
 def test_more_neighbours_than_words_gives_all_words() -> None:
-    similarity, ids = FlatIndex.of(np.eye(3, dtype=np.float32)).search(np.ones((1, 3), np.float32), 100)
+    similarity, ids = VectorStore.of(np.eye(3, dtype=np.float32)).search(np.ones((1, 3), np.float32), 100)
     assert sorted(ids[0]) == [0, 1, 2]
     assert similarity.tolist() == [[1, 1, 1]]
 
@@ -52,7 +52,7 @@ def test_more_neighbours_than_words_gives_all_words() -> None:
 )
 def test_impossible_searches(queries: np.ndarray, k: int) -> None:
     with pytest.raises(InvalidInput):
-        FlatIndex.of(np.eye(3, dtype=np.float32)).search(queries.astype(np.float32), k)
+        VectorStore.of(np.eye(3, dtype=np.float32)).search(queries.astype(np.float32), k)
 
 
 def test_a_words_own_feature_finds_the_word(index: VocabularyIndex, tiny_clip: Backbone) -> None:
@@ -85,7 +85,7 @@ def test_a_loaded_index_answers_the_same(index: VocabularyIndex, saved: Path, ti
     features = tiny_clip.encode_text(["a thing."])
     loaded = VocabularyIndex.load(saved, tiny_clip)
     assert loaded.search(features, 4) == index.search(features, 4)
-    assert (loaded.template, loaded.source) == ("a {}.", "things")
+    assert (loaded.templates, loaded.source) == (("a {}.",), "things")
 
 
 @pytest.mark.parametrize("name", [VECTORS, WORDS])

@@ -143,9 +143,9 @@ def _index_problem(path: Path, backbone: Backbone, vocabulary: Vocabulary) -> st
     """What keeps the index at a path from being one of exactly this vocabulary; None where nothing does."""
     try:
         index = VocabularyIndex.load(path, backbone)
-        if (index.words, index.template) == (vocabulary.words.words, vocabulary.template):
+        if (index.words, index.templates) == (vocabulary.words.words, (vocabulary.template,)):
             return None
-        found = f"{len(index)} words of {index.source} under {index.template!r}"
+        found = f"{len(index)} words of {index.source} under {' and '.join(map(repr, index.templates))}"
     except CandorError as error:
         found = str(error)
     wanted = f"{len(vocabulary.words.words)} words of {vocabulary.words.source} under {vocabulary.template!r}"

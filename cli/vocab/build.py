@@ -1,4 +1,4 @@
-"""`candor vocab`: build a vocabulary index."""
+"""`candor vocab build`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from cli.console import console, one_line_errors, show_progress
 from cli.options import Device, Model, Pretrained, Replace, backbone, default_template, refuse_existing, word_list
 from vocab_index.index import MANIFEST, VocabularyIndex
 
-app = typer.Typer(
-    no_args_is_help=True, help="Vocabulary indexes: DOR draws its outliers from one, and the service looks labels up in it."
-)
 
-
-@app.command()
 @one_line_errors
 def build(
     out: Annotated[Path, typer.Option(help="directory to write")],
@@ -44,6 +39,6 @@ def build(
     index = VocabularyIndex.build(clip, words, prompt, show_progress)
     index.save(out, replace)
     console.print(
-        f"{len(index)} words of {words.source} ({words.dropped} blank or repeated dropped), {prompt!r} -> {out}",
+        f"{len(index)} words of {words.source} ({sum(words.dropped.values())} blank or repeated dropped), {prompt!r} -> {out}",
         markup=False,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,12 @@ except ImportError as missing:
     ) from missing
 
 Floats = NDArray[np.float32]
+Kind = Literal["flat", "fp16", "ivf"]
+BLOCK = 16384  # vectors worked on at once
 GPU_MAX_K = 2048  # faiss-gpu's limit on k; larger searches run on the CPU
 
 
-class FlatIndex:
+class VectorStore:
     """Exact search by inner product. Searching is safe from several threads; adding is not.
 
     Args:
@@ -33,14 +36,14 @@ class FlatIndex:
         self._gpu = faiss.index_cpu_to_all_gpus(index) if _gpus() else None
 
     @classmethod
-    def of(cls, features: Floats) -> FlatIndex:
+    def of(cls, features: Floats) -> VectorStore:
         """An index of (N, D) vectors; row i has id i."""
         index = faiss.IndexFlatIP(features.shape[1])
         index.add(np.ascontiguousarray(features, np.float32))
         return cls(index)
 
     @classmethod
-    def load(cls, path: Path) -> FlatIndex:
+    def load(cls, path: Path) -> VectorStore:
         """Read an index file.
 
         Raises:
@@ -54,6 +57,11 @@ class FlatIndex:
     def save(self, path: Path) -> None:
         """Write the index file."""
         faiss.write_index(self._cpu, str(path))
+
+    @property
+    def kind(self) -> Kind:
+        """How vectors are stored and searched."""
+        return "flat"
 
     def __len__(self) -> int:
         return int(self._cpu.ntotal)
@@ -89,6 +97,19 @@ class FlatIndex:
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """The vectors of ids, (len(ids), D)."""
         return np.asarray(self._cpu.reconstruct_batch(ids), np.float32)
+
+    def blocks(self, rows: int = BLOCK) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+        """Every vector once: ids (B,) and vectors (B, D), at most `rows` at a time, in whatever order they are stored."""
+        for start in range(0, len(self), rows):
+            ids = np.arange(start, min(start + rows, len(self)))
+            yield ids, self.vectors(ids)
+
+    def inner_products(self, queries: Floats) -> Floats:
+        """Inner products of queries (Q, D) with every vector, (Q, N)."""
+        products = np.empty((len(queries), len(self)), np.float32)
+        for ids, vectors in self.blocks():
+            products[:, ids] = queries @ vectors.T
+        return products
 
 
 def _gpus() -> int:
