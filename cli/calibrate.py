@@ -9,16 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from candor.calibration import Calibrator
+from candor.calibration.open_set import check_rate
 from candor.clip.artifact import CONFIG, PromptArtifact, Scope, load_artifact, with_calibrator
 from candor.errors import InvalidInput
 from cli.console import console, errors, one_line_errors, show_progress
 from cli.options import Cache, Device, Root, SkipBad, backbone, feature_cache, refuse_existing
-from cli.tables import distance, percent, scope_table
+from cli.tables import distance, percent, scope_table, threshold_line
 from training.calibrate import KINDS, OWN_CONFIDENCE, Calibration
 from training.calibrate import calibrate as run_calibration
 from training.datasets import load_dataset
 from training.evaluation import ScopeResult
 from training.report import json_figures
+from vocab_index.index import VocabularyIndex
 
 KEPT_OUT = 1  # exit code: nothing was wrong, and nothing was written
 
@@ -34,6 +36,12 @@ def calibrate(
         bool, typer.Option("--replace", help="replace --out if it is there; without --out: ARTIFACT")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="write it although validation speaks against it")] = False,
+    index: Annotated[
+        Path | None, typer.Option(help="vocabulary index: fit the open-set thresholds anew, NegLabel's with it")
+    ] = None,
+    true_positive_rate: Annotated[
+        float | None, typer.Option(help="share of held-out images that new open-set thresholds keep; 0.95 by default")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="of the draw of held-out images; by default the artifact's", min=0)
     ] = None,
@@ -48,13 +56,19 @@ def calibrate(
     """Fit a post-hoc calibrator on held-out training images of the base classes, and store it in the artifact.
 
     temperature: one factor for all labels. dac: makes labels that tuning pushed away from the base labels less sure; it
-    leaves base labels alone, and has nothing to fit. none: the model's own confidence. No calibrator changes a prediction.
+    leaves base labels alone, and has nothing to fit. none: the model's own confidence. keep: the one that the
+    artifact has. No calibrator changes a prediction.
+
+    Open-set thresholds (docs/open-set.md) stay as they are, for no calibrator changes an open-set score. With --index,
+    --true-positive-rate or --kind keep they are fitted anew on the same held-out images.
 
     A calibrator that makes validation ECE worse is shown, but not written (exit code 1), unless --force is given. Test
     images decide nothing; the artifact is evaluated on them anew, because it keeps its evaluation.
 
     Example: candor calibrate runs/cats-and-cows --kind dac+temperature --out runs/calibrated
     """
+    if true_positive_rate is not None:
+        check_rate(true_positive_rate)
     target = _target(artifact, out, replace)
     loaded = load_artifact(artifact)
     name = dataset or loaded.config.training.get("dataset")
@@ -64,7 +78,9 @@ def calibrate(
     reference = loaded.config.backbone
     clip = backbone(reference.model, pretrained or reference.pretrained, device)
     options: dict[str, Any] = {"seed": seed, "cache": feature_cache(cache), "skip_bad": skip_bad, "progress": show_progress}
-    result = run_calibration(clip, loaded, data, kind, **options)
+    vocabulary = VocabularyIndex.load(index, clip) if index else None
+    thresholds = {"index": vocabulary, "true_positive_rate": true_positive_rate}
+    result = run_calibration(clip, loaded, data, kind, **thresholds, **options)
     written = force or result.fit.objection is None
     if written:
         _write(loaded, target, replace, result)
@@ -89,7 +105,15 @@ def _target(artifact: Path, out: Path | None, replace: bool) -> Path:
 
 def _write(artifact: PromptArtifact, path: Path, replace: bool, result: Calibration) -> None:
     reference = {scope: found.reference() for scope, found in result.after.items()}
-    with_calibrator(artifact, path, result.fit.calibrator, replace, reference=reference, evaluation=_figures(result.after))
+    with_calibrator(
+        artifact,
+        path,
+        result.fit.calibrator,
+        replace,
+        reference=reference,
+        evaluation=_figures(result.after),
+        open_set=result.open_set,
+    )
 
 
 def _figures(results: dict[Scope, ScopeResult]) -> dict[Scope, dict[str, float]]:
@@ -114,6 +138,8 @@ def _show(artifact: PromptArtifact, dataset: str, written: Path | None, result: 
         f"NLL {fit.nll_before:.4f} -> {fit.nll_after:.4f} nats",
         markup=False,
     )
+    for threshold in result.open_set:
+        console.print(threshold_line(threshold), markup=False, highlight=False)
     if written is not None:
         console.print(f"{artifact.tag} with {_named(fit.calibrator)} -> {written}", markup=False)
 
@@ -147,6 +173,7 @@ def _document(
         "kind": kind,
         "calibrator": fit.calibrator.model_dump(),
         "objection": fit.objection,
+        "open_set": [threshold.model_dump() for threshold in result.open_set],
         "validation": validation,
         "evaluation": evaluation,
     }

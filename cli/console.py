@@ -10,7 +10,17 @@ from typing import Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from candor.errors import CandorError
 
@@ -56,6 +66,24 @@ def show_progress(steps: Iterable[Any], description: str) -> Iterable[Any]:
     """The `progress` argument of the library, as a bar on the console."""
     with progress_bar() as bar:
         yield from bar.track(steps, description=description, total=len(steps) if hasattr(steps, "__len__") else None)
+
+
+class _Rate(ProgressColumn):
+    """Words a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} words/s" if task.speed else "")
+
+
+def show_words(steps: Iterable[Any], description: str) -> Iterable[Any]:
+    """The `progress` argument where each step is a sequence of words: a bar that counts words, with their rate."""
+    blocks = list(steps)
+    columns = (*progress_bar().columns, _Rate())
+    with Progress(*columns, console=errors, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(description, total=sum(map(len, blocks)))
+        for block in blocks:
+            yield block
+            bar.advance(task, len(block))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import typer
 from candor.clip.artifact import SCOPES
 from candor.clip.backbone import Backbone
 from candor.clip.learners import create_learner
+from candor.clip.templates import fill
 from candor.errors import CandorError
 from candor.files import whole_directory
 from cli.console import console, one_line_errors, show_progress
@@ -23,15 +24,18 @@ from cli.server import running_service
 from cli.tables import scope_table
 from glyph_world.render import Scene, render
 from glyph_world.tasks import TASKS, TEMPLATE
+from training.artifact_evaluation import tuned_text
 from training.artifacts import write_artifact
 from training.config import load_config
-from training.data import classnames_of
+from training.data import classnames_of, held_out, in_scope, scope_labels
 from training.datasets import load_dataset
 from training.experiment.plan import Vocabulary
 from training.experiment.recipe import MAIN_TABLE, ZERO_SHOT, Experiment
 from training.experiment.report import summaries
 from training.experiment.runner import Finished, Resources, run_experiment
 from training.experiment.summary import as_json, percent, plain
+from training.features import encode_samples
+from training.open_set import fit_thresholds
 from training.report import EvaluatedRun, json_figures, write_plots
 from training.run import Tuned
 from vocab_index.index import VocabularyIndex
@@ -79,21 +83,31 @@ def demo(
         console.print(scope_table(spread(EXPERIMENT), shown, percent, plain))
         runs = [run for method in methods for run in finished.runs(MAIN_TABLE, method)]
         write_plots(draft, runs, title=EXPERIMENT.title)
-        _keep_artifact(draft / "artifact", clip, finished)
+        _keep_artifact(draft / "artifact", clip, finished, index)
         console.rule("3. the service")
         answer = _ask_service(draft)
         _write_summary(draft / SUMMARY, {n: as_json(m) for n, m in methods.items()}, answer, runs)
     console.print(f"artifact, index, plots and {SUMMARY} are in {out}", markup=False)
 
 
-def _keep_artifact(path: Path, clip: Backbone, finished: Finished) -> None:
-    """The DOR prompt of the first task and seed, as an artifact."""
+def _keep_artifact(path: Path, clip: Backbone, finished: Finished, index: VocabularyIndex) -> None:
+    """The DOR prompt of the first task and seed, as an artifact with open-set thresholds."""
     job = finished.tables[MAIN_TABLE][KEPT][0]
     record = finished.records[job.key]
     dataset = load_dataset(job.dataset)
-    learner = create_learner(job.config.learner, clip, classnames_of(dataset, "base"))
+    names = classnames_of(dataset, "base")
+    learner = create_learner(job.config.learner, clip, names)
     learner.load_state_dict(record.state(), strict=True)
-    write_artifact(path, clip, Tuned(learner, record.history), dataset, job.method, job.config, record.results())
+    aside = in_scope(held_out(dataset, job.config.shots, job.config.seed), scope_labels(dataset)["base"])
+    thresholds = fit_thresholds(
+        encode_samples(clip, aside).image_features[:, 0],
+        tuned_text(clip, learner, names),
+        clip.encode_text(fill(dataset.template, names)),
+        clip.logit_scale,
+        index,
+    )
+    tuned = Tuned(learner, record.history)
+    write_artifact(path, clip, tuned, dataset, job.method, job.config, record.results(), open_set=thresholds)
 
 
 def _ask_service(draft: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def evaluate(
     else:
         if not artifacts or dataset is None:
             raise InvalidInput("give artifacts and --dataset, or --from with the --out of an earlier evaluation")
-        loaded = {name: load_artifact(path) for name, path in _names(artifacts).items()}
+        loaded = {name: load_artifact(path) for name, path in artifact_names(artifacts).items()}
         data = load_dataset(dataset, root)
         _warn_of_shots(loaded, data)
         runs, skipped = compare_artifacts(
@@ -88,7 +88,7 @@ def evaluate(
         _show(runs, bins, skipped, out)
 
 
-def _names(paths: Sequence[Path]) -> dict[str, Path]:
+def artifact_names(paths: Sequence[Path]) -> dict[str, Path]:
     """A short name for each artifact: the last part of its path where that is enough to tell it from the others."""
     last = [path.resolve().name for path in paths]
     names = [name if last.count(name) == 1 else str(path) for name, path in zip(last, paths, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,8 @@ from candor.files import check_target
 from glyph_world.tasks import TEMPLATE
 from glyph_world.vocabulary import phrases
 from training.feature_cache import FeatureCache, default_cache_dir
-from vocab_index.words import WordList, collect, load_words
+from vocab_index.sources.filters import VISUAL, Filter
+from vocab_index.sources.words import WordList, load_words
 
 Model = Annotated[str, typer.Option(help="open_clip model, such as ViT-B-16-quickgelu, or the embedded glyph-clip")]
 Pretrained = Annotated[
@@ -33,13 +35,32 @@ Cache = Annotated[
         "without: compute them all, and a new random view of each training image every epoch"
     ),
 ]
+Sources = Annotated[
+    list[str],
+    typer.Option(
+        "--source",
+        help="wordnet (117,798 nouns), glyphs (the embedded world's phrases), or a file: text with a word a line, .csv, "
+        ".tsv or .jsonl; give it again to merge several",
+    ),
+]
+Categories = Annotated[
+    str | None,
+    typer.Option(
+        "--category", help="keep only these categories of WordNet, or of a file's own column 'category': animal,plant"
+    ),
+]
+Visual = Annotated[bool, typer.Option("--visual", help=f"keep what one can photograph: {', '.join(sorted(VISUAL))}")]
+Instances = Annotated[bool, typer.Option("--instances/--no-instances", help="keep proper names, such as Paris")]
+MaxWords = Annotated[int | None, typer.Option(help="keep entries of at most so many words: 1 keeps no phrases")]
+Limit = Annotated[int | None, typer.Option(help="keep at most so many entries, evenly spread over the vocabulary")]
+LabelColumn = Annotated[str, typer.Option(help="the column (.csv, .tsv) or key (.jsonl) that holds the words")]
 Replace = Annotated[bool, typer.Option("--replace", help="replace --out if it is there")]
 
 
-def backbone(model: str, pretrained: str | None, device: str = "cpu") -> Backbone:
+def backbone(model: str, pretrained: str | None, device: str = "cpu", precision: str = "fp32") -> Backbone:
     """A backbone by name, glyph-clip included."""
     glyph_world.register()
-    return load_backbone(model, pretrained, device)
+    return load_backbone(model, pretrained, device, precision)
 
 
 def feature_cache(keep: bool) -> FeatureCache:
@@ -47,9 +68,30 @@ def feature_cache(keep: bool) -> FeatureCache:
     return FeatureCache(default_cache_dir() if keep else None)
 
 
-def word_list(source: str) -> WordList:
-    """A vocabulary by name: "wordnet", "glyphs" (the phrases of the embedded world) or a text file."""
-    return collect("glyphs", phrases()) if source == "glyphs" else load_words(source)
+def word_list(
+    sources: str | Sequence[str],
+    *,
+    categories: str | None = None,
+    visual: bool = False,
+    instances: bool = True,
+    max_words: int | None = None,
+    limit: int | None = None,
+    label_column: str = "label",
+) -> WordList:
+    """A vocabulary as the options ask for it: `load_words`, which also knows "glyphs", the phrases of the embedded world.
+
+    Raises:
+        InvalidInput: a source that cannot be read, or options that do not fit it or each other.
+    """
+    if visual and categories is not None:
+        raise InvalidInput("--visual is a list of categories itself; give --visual or --category, not both")
+    named = (
+        None
+        if categories is None
+        else frozenset(name for part in categories.split(",") if (name := part.strip().casefold()))
+    )
+    wanted = Filter(VISUAL if visual else named, instances, max_words, limit)
+    return load_words(sources, wanted, label_column, {"glyphs": phrases()})
 
 
 def default_config(model: str) -> str:

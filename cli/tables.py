@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from candor.calibration.open_set import OpenSetThreshold
 from candor.clip.artifact import SCOPES, Scope
 
 COLUMNS = ("accuracy", "confidence", "ece", "fd")
@@ -82,6 +83,16 @@ def detail_table(title: str, rows: Mapping[str, Mapping[str, Mapping[str, float]
             cells = (MISSING if math.isnan(v) else f"{factor * v:.{digits}f}" for v, factor, digits in values)
             table.add_row(f"  {scope.replace('_', ' ')}", *cells, end_section=number == len(scopes) - 1)
     return table
+
+
+def threshold_line(threshold: OpenSetThreshold) -> str:
+    """An open-set threshold as a sentence."""
+    vocabulary = "" if threshold.vocabulary is None else f", vocabulary {threshold.vocabulary[:12]}"
+    return (
+        f"open set: {threshold.score} >= {threshold.threshold:.4g} is known, which keeps at least "
+        f"{percent(threshold.true_positive_rate)} % of {threshold.images} held-out images among {threshold.labels} labels"
+        f"{vocabulary}"
+    )
 
 
 def _table(title: str) -> Table:

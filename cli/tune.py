@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from candor.calibration.open_set import OpenSetThreshold
 from candor.clip.artifact import CONFIG, PromptArtifact, Scope, load_artifact
 from candor.clip.backbone import Backbone
 from candor.clip.templates import check_template
@@ -28,19 +29,22 @@ from cli.options import (
     feature_cache,
     refuse_existing,
 )
-from cli.tables import distance, percent, scope_table
+from cli.tables import distance, percent, scope_table, threshold_line
+from training.artifact_evaluation import tuned_text
 from training.artifacts import training_record, write_artifact
 from training.config import TrainConfig, load_config
-from training.data import ImageDataset
+from training.data import ImageDataset, classnames_of
 from training.datasets import load_dataset
 from training.evaluation import ScopeResult
 from training.methods import METHODS, check_method, needs_outliers
+from training.open_set import fit_thresholds
 from training.outliers import find_outliers
 from training.report import json_figures
 from training.run import Features, Images, Shots, Tuned, encode_shots, evaluate_learner, evaluate_zero_shot, prepare
 from training.run import tune as run_tuning
 from training.tensorboard import scalars
-from vocab_index.index import Outliers, VocabularyIndex
+from vocab_index.index import VocabularyIndex
+from vocab_index.outliers import OutlierPool
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -56,7 +60,10 @@ def tune(
     method: Annotated[
         str, typer.Option(help=f"one of: {', '.join(METHODS)}; or coop+ any regularisers, joined by +")
     ] = "coop+dor",
-    index: Annotated[Path | None, typer.Option(help="vocabulary index for DOR's outliers (candor vocab build)")] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="vocabulary index (candor vocab build), for DOR's outliers and NegLabel's threshold"),
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(help="recipe or a YAML file of your own; default: glyphs for glyph-clip, paper for other models"),
@@ -104,7 +111,7 @@ def tune(
     if template is not None:
         data = dc_replace(data, template=check_template(template))
     clip = backbone(model, pretrained, device)
-    vocabulary = VocabularyIndex.load(index, clip) if index and needs_index else None
+    vocabulary = VocabularyIndex.load(index, clip) if index else None
     if not resume:
         shutil.rmtree(partial, ignore_errors=True)  # of a stopped run; only now, when all that was given has been read
     images = Images(feature_cache(cache), skip_bad, fresh=not cache and settings.augment.views > 0, progress=show_progress)
@@ -114,7 +121,8 @@ def tune(
     _report_left_out(features, drawn, outliers)
     tuned = _run(clip, data, features, drawn, method, settings, outliers, partial / CHECKPOINT, tensorboard)
     results = evaluate_learner(clip, tuned.learner, data, features, drawn.held_out[0])
-    artifact = write_artifact(out, clip, tuned, data, method, settings, results, replace or resume)
+    thresholds = _thresholds(clip, tuned, data, features, drawn, vocabulary)
+    artifact = write_artifact(out, clip, tuned, data, method, settings, results, replace or resume, thresholds)
     shutil.rmtree(partial, ignore_errors=True)
     zero_shot = evaluate_zero_shot(clip, features, drawn.held_out[0])
     _show(artifact, out, dataset, {"zero-shot": zero_shot, method: results}, as_json)
@@ -142,7 +150,7 @@ def _check_paths(out: Path, partial: Path, replace: bool, resume: bool, tensorbo
         raise InvalidInput(f"{partial} holds a stopped run: go on with --resume, or start again with --replace")
 
 
-def _report_left_out(features: Features, drawn: Shots, outliers: Outliers | None) -> None:
+def _report_left_out(features: Features, drawn: Shots, outliers: OutlierPool | None) -> None:
     if not len(drawn.held_out[1]):
         errors.print(
             "no held-out images: all training images are shots, so there is no validation ECE and nothing to calibrate on; "
@@ -167,7 +175,7 @@ def _run(
     drawn: Shots,
     method: str,
     settings: TrainConfig,
-    outliers: Outliers | None,
+    outliers: OutlierPool | None,
     checkpoint: Path,
     tensorboard: Path | None,
 ) -> Tuned:
@@ -180,6 +188,14 @@ def _run(
         return run_tuning(clip, data, features, drawn, method, settings, outliers, on_epoch=on_epoch, checkpoint=checkpoint)
 
 
+def _thresholds(
+    clip: Backbone, tuned: Tuned, data: ImageDataset, features: Features, drawn: Shots, vocabulary: VocabularyIndex | None
+) -> tuple[OpenSetThreshold, ...]:
+    """Open-set thresholds from the held-out images of the base classes, among those classes."""
+    text = tuned_text(clip, tuned.learner, classnames_of(data, "base"))
+    return fit_thresholds(drawn.held_out[0], text, features.zero_shot["base"], clip.logit_scale, vocabulary)
+
+
 def _show(
     artifact: PromptArtifact, out: Path, dataset: str, rows: dict[str, dict[Scope, ScopeResult]], as_json: bool
 ) -> None:
@@ -189,4 +205,6 @@ def _show(
         console.print_json(json.dumps({"artifact": str(out), "tag": artifact.tag, "evaluation": plain}))
     else:
         console.print(scope_table(dataset, figures, percent, distance))
+        for threshold in artifact.config.open_set:
+            console.print(threshold_line(threshold), markup=False, highlight=False)
         console.print(f"{artifact.tag} -> {out}", markup=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -13,33 +13,15 @@ from candor.errors import CandorError
 from service.engine import Engine
 from service.errors import ApiError, envelope
 from service.metrics import exposition
+from service.openapi import image_body
 from service.requests import BodyLimit, parse
-from service.schemas import ClassifyRequest, ClassifyResponse, ErrorEnvelope
+from service.schemas import ClassifyRequest, ClassifyResponse, ErrorEnvelope, LookupRequest, LookupResponse
 from service.settings import Settings
 
 log = logging.getLogger("candor.service")
 
-_FORM: dict[str, Any] = {
-    "type": "object",
-    "required": ["image", "labels"],
-    "properties": {
-        "image": {"type": "string", "format": "binary", "description": "an image file; repeat the field for several"},
-        "labels": {"type": "string", "description": "a JSON list of labels; or repeat the field, once a label"},
-        "template": {"type": "string"},
-        "top_k": {"type": "integer", "minimum": 1},
-        "open_set": {"type": "boolean", "default": True},
-    },
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": ClassifyRequest.model_json_schema()},
-            "multipart/form-data": {"schema": _FORM},
-        },
-    }
-}
 _ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorEnvelope} for status in (400, 413, 415, 422, 503)}
+_NO_VOCABULARY: dict[int | str, dict[str, Any]] = {404: {"model": ErrorEnvelope, "description": "No vocabulary is served"}}
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -53,13 +35,20 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     _add_error_handlers(app)
 
-    @app.post("/v1/classify", responses=_ERRORS, openapi_extra=_BODY)
-    async def classify(request: Request) -> ClassifyResponse:
-        """Classify images among labels of your choice, with calibrated confidence."""
-        engine: Engine | None = app.state.engine
-        if engine is None:
+    def engine() -> Engine:
+        if app.state.engine is None:
             raise ApiError(503, "the model is still loading; try again in a few seconds")
-        return await engine.classify(await parse(request, settings))
+        return cast(Engine, app.state.engine)
+
+    @app.post("/v1/classify", responses=_ERRORS, openapi_extra=image_body(ClassifyRequest))
+    async def classify(request: Request) -> ClassifyResponse:
+        """Classify images among labels of your choice, with calibrated confidence, and say if they show any of them."""
+        return await engine().classify(await parse(request, ClassifyRequest, settings))
+
+    @app.post("/v1/lookup", responses=_ERRORS | _NO_VOCABULARY, openapi_extra=image_body(LookupRequest))
+    async def lookup(request: Request) -> LookupResponse:
+        """Find the words of the served vocabulary that are nearest to images."""
+        return await engine().lookup(await parse(request, LookupRequest, settings))
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

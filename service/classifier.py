@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 
 import torch
 from PIL import Image
@@ -12,14 +12,20 @@ from torch import Tensor
 
 from candor.calibration.calibrators import Calibrator, LabelGeometry, TemperatureCalibrator
 from candor.calibration.divergence import feature_divergence, text_deviation
+from candor.calibration.open_set import ScoreName
 from candor.clip.artifact import PromptArtifact, Scope
 from candor.clip.backbone import Backbone
 from candor.clip.prompt_tokens import tokenize_names
 from candor.clip.templates import DEFAULT_TEMPLATE, check_names, check_template, fill, readable
 from candor.clip.text_encoder import encode_prompts
+from candor.errors import InvalidInput
+from service.open_set import OpenSetAnswer, OpenSetView, OpenSetViews
 from vocab_index.index import Neighbour, VocabularyIndex
+from vocab_index.kept import KeptValues
 
 ZERO_SHOT_TAG = "zero-shot"
+NEAREST = 5  # labels and words an image
+LABEL_CACHE_BYTES = 256 * 2**20  # some 300 sets of 100 labels of width 512, or 30 of 1,000
 
 
 @dataclass(frozen=True)
@@ -28,19 +34,28 @@ class LabelSet:
 
     Attributes:
         labels: C labels.
+        template: of the caller's own; None for the tuned prompt.
         scopes: base or new, of each.
         text_features: (C, D).
+        zero_shot_features: under the hand-written template, (C, D).
         text_deviation: mean over the labels of 1 - cos(tuned, zero-shot).
         divergence: FD of the label set; NaN for one label.
         probabilities: from logits (..., C) over these labels to calibrated probabilities (..., C).
     """
 
     labels: tuple[str, ...]
+    template: str | None
     scopes: tuple[Scope, ...]
     text_features: Tensor
+    zero_shot_features: Tensor
     text_deviation: float
     divergence: float
     probabilities: Callable[[Tensor], Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its features."""
+        return self.text_features.nbytes + self.zero_shot_features.nbytes
 
 
 @dataclass(frozen=True)
@@ -52,14 +67,14 @@ class Prediction:
         scope: base if the artifact was tuned on it, new otherwise.
         confidence: its calibrated probability, 0..1.
         probabilities: of all labels, in their order.
-        nearest: nearest words of the vocabulary.
+        open_set: whether it shows any of them at all; None where nobody asked.
     """
 
     label: str
     scope: Scope
     confidence: float
     probabilities: tuple[float, ...]
-    nearest: tuple[Neighbour, ...]
+    open_set: OpenSetAnswer | None = None
 
 
 class Classifier:
@@ -68,8 +83,8 @@ class Classifier:
     Args:
         backbone: frozen.
         artifact: the tuned prompt; None uses the hand-written template.
-        index: vocabulary for nearest labels; None gives none.
-        cached_label_sets: how many encoded label sets are kept.
+        index: vocabulary for open-set answers; None gives no nearest labels, and a plainer score.
+        label_cache_bytes: bound on the text features of label sets that are kept.
     """
 
     def __init__(
@@ -77,7 +92,7 @@ class Classifier:
         backbone: Backbone,
         artifact: PromptArtifact | None = None,
         index: VocabularyIndex | None = None,
-        cached_label_sets: int = 256,
+        label_cache_bytes: int = LABEL_CACHE_BYTES,
     ) -> None:
         self._backbone, self._index = backbone, index
         self._learner = artifact.learner(backbone) if artifact else None
@@ -85,11 +100,23 @@ class Classifier:
         self._base = {readable(name).casefold() for name in artifact.config.base_classnames} if artifact else set()
         self._template = artifact.config.template if artifact else DEFAULT_TEMPLATE
         self.tag = artifact.tag if artifact else ZERO_SHOT_TAG
-        self._encode = lru_cache(maxsize=cached_label_sets)(self._encode_labels)
+        self._label_sets: KeptValues[LabelSet] = KeptValues(label_cache_bytes // 2, lambda kept: kept.nbytes)
+        self._views: KeptValues[OpenSetView] = KeptValues(label_cache_bytes // 2, lambda kept: kept.nbytes)
+        self._make_view = OpenSetViews(backbone, index, artifact.config.open_set if artifact else ())
         nothing = torch.empty(0, 0, device=backbone.device)
         self._base_features = (nothing, nothing)  # tuned and zero-shot
         if artifact and self._calibrator.needs_base:
             self._base_features = self._text_features(artifact.config.base_classnames)
+
+    @property
+    def open_set_method(self) -> ScoreName:
+        """Which open-set score answers hold."""
+        return self._make_view.method
+
+    @property
+    def vocabulary(self) -> VocabularyIndex | None:
+        """What `lookup` finds words in."""
+        return self._index
 
     def check_template(self, template: str | None) -> None:
         """Refuse a template of the caller that cannot be used.
@@ -112,7 +139,8 @@ class Classifier:
             InvalidInput: no label, an empty or duplicate one, one that is too long, or a template without {}.
         """
         self.check_template(template)
-        return self._encode(check_names(labels), template)
+        names = check_names(labels)
+        return self._label_sets.get((names, template), partial(self._encode_labels, names, template))
 
     def _text_features(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Tuned (where there is a tuned prompt) and zero-shot text features of names, each (C, D)."""
@@ -133,15 +161,31 @@ class Classifier:
         probabilities = calibrator.for_labels(LabelGeometry(features, zero_shot, *self._base_features))
         scopes: tuple[Scope, ...] = tuple("base" if label.casefold() in self._base else "new" for label in labels)
         deviation = float(text_deviation(features, zero_shot).mean().clamp(min=0))
-        return LabelSet(labels, scopes, features, deviation, feature_divergence(features), probabilities)
+        divergence = feature_divergence(features)
+        return LabelSet(labels, template, scopes, features, zero_shot, deviation, divergence, probabilities)
 
-    def classify(self, images: Sequence[Image.Image], label_set: LabelSet, nearest: int = 5) -> list[Prediction]:
+    def open_set_view(self, label_set: LabelSet) -> OpenSetView:
+        """A label set as open-set answers need it: its place in the vocabulary, and negatives mined for it.
+
+        Raises:
+            InvalidInput: a label is too long for the vocabulary's templates.
+        """
+        return self._views.get((label_set.labels, label_set.template), partial(self._view_of, label_set))
+
+    def _view_of(self, label_set: LabelSet) -> OpenSetView:
+        features = (label_set.text_features, label_set.zero_shot_features)
+        template = label_set.template or self._template
+        return self._make_view.of(label_set.labels, *features, template, tuned=label_set.template is None)
+
+    def classify(
+        self, images: Sequence[Image.Image], label_set: LabelSet, open_set: OpenSetView | None = None
+    ) -> list[Prediction]:
         """Classify images among labels.
 
         Args:
             images: RGB images.
             label_set: of `label_set`.
-            nearest: vocabulary words an image, where there is a vocabulary.
+            open_set: of `open_set_view`; None leaves the open-set answers out.
 
         Returns:
             A prediction an image.
@@ -150,8 +194,22 @@ class Classifier:
         logits = self._backbone.logit_scale * features @ label_set.text_features.T
         probabilities = label_set.probabilities(logits)
         confidence, best = probabilities.max(dim=-1)
-        words = self._index.search(features, nearest) if self._index and nearest else [[] for _ in images]
+        answers = open_set.answers(features, NEAREST) if open_set else [None] * len(images)
         return [
-            Prediction(label_set.labels[b], label_set.scopes[b], c, tuple(p), tuple(w))
-            for b, c, p, w in zip(best.tolist(), confidence.tolist(), probabilities.tolist(), words, strict=True)
+            Prediction(label_set.labels[b], label_set.scopes[b], c, tuple(p), answer)
+            for b, c, p, answer in zip(best.tolist(), confidence.tolist(), probabilities.tolist(), answers, strict=True)
         ]
+
+    def lookup(self, images: Sequence[Image.Image], k: int) -> list[list[Neighbour]]:
+        """The words of the vocabulary nearest each image.
+
+        Args:
+            images: RGB images.
+            k: words an image; fewer where the vocabulary is smaller.
+
+        Raises:
+            InvalidInput: there is no vocabulary.
+        """
+        if self._index is None:
+            raise InvalidInput("there is no vocabulary to look images up in")
+        return self._index.search(self._backbone.encode_images(images), k)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 import torch
 from anyio import to_thread
+from PIL import Image
 
 import glyph_world
+from candor.calibration.open_set import ScoreName
 from candor.clip.artifact import PromptArtifact, load_artifact
 from candor.clip.backbone import Backbone, load_backbone
 from candor.errors import InvalidInput
@@ -20,10 +23,26 @@ from service.classifier import Classifier, LabelSet, Prediction
 from service.errors import ApiError
 from service.images import decode_image
 from service.metrics import ServiceMetrics
+from service.open_set import OpenSetAnswer
 from service.requests import ParsedRequest
-from service.schemas import ClassifyResponse, LabelSetInfo, Nearest, OpenSet, Result, Score
+from service.schemas import (
+    ClassifyRequest,
+    ClassifyResponse,
+    LabelSetInfo,
+    LookupRequest,
+    LookupResponse,
+    LookupResult,
+    Nearest,
+    OpenSet,
+    Result,
+    Score,
+    Word,
+)
 from service.settings import Settings
 from vocab_index.index import VocabularyIndex
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Engine:
@@ -51,34 +70,57 @@ class Engine:
         artifact = load_artifact(settings.artifact) if settings.artifact else None
         backbone = _backbone(settings, artifact)
         index = VocabularyIndex.load(settings.index, backbone) if settings.index else None
-        classifier = Classifier(backbone, artifact, index, settings.cached_label_sets)
+        classifier = Classifier(backbone, artifact, index, settings.label_cache_bytes)
         size = backbone.model.visual.image_size
         height, width = size if isinstance(size, tuple) else (size, size)
         backbone.encode_image(torch.zeros(1, 3, height, width))
-        classifier.label_set(["warm", "up"])
-        return cls(settings, classifier, ServiceMetrics(classifier.tag))
+        classifier.open_set_view(classifier.label_set(["warm", "up"]))
+        return cls(settings, classifier, ServiceMetrics(classifier.tag, classifier.open_set_method))
 
-    async def classify(self, request: ParsedRequest) -> ClassifyResponse:
+    async def classify(self, request: ParsedRequest[ClassifyRequest]) -> ClassifyResponse:
         """Decode, encode, classify, count.
 
         Raises:
             ApiError: an image cannot be decoded, or the labels or template are impossible.
         """
         options = request.options
+        images = await self._decode(request)
+        with _blaming("template"):
+            self._classifier.check_template(options.template)
+        with _blaming("labels"):
+            label_set = await self._run(self._classifier.label_set, options.labels, options.template)
+            view = await self._run(self._classifier.open_set_view, label_set) if options.open_set else None
+        predictions = await self._run(self._classifier.classify, images, label_set, view)
+        self.metrics.answered(label_set, predictions)
+        results = [_result(p, label_set, options.top_k, self._classifier.open_set_method) for p in predictions]
+        return ClassifyResponse(artifact=self._classifier.tag, results=results)
+
+    async def lookup(self, request: ParsedRequest[LookupRequest]) -> LookupResponse:
+        """Decode, encode, look up in the vocabulary.
+
+        Raises:
+            ApiError: 404 where no vocabulary is served; or an image cannot be decoded.
+        """
+        vocabulary = self._classifier.vocabulary
+        if vocabulary is None:
+            raise ApiError(404, "no vocabulary index is served; start with one: candor serve --index DIR")
+        found = await self._run(self._classifier.lookup, await self._decode(request), request.options.k)
+        results = [
+            LookupResult(nearest=[Word(label=n.word, similarity=n.similarity, metadata=dict(n.metadata)) for n in words])
+            for words in found
+        ]
+        return LookupResponse(vocabulary=vocabulary.source, results=results)
+
+    async def _decode(self, request: ParsedRequest[Any]) -> list[Image.Image]:
         images = []
         for field, data in request.images:
             decode = partial(decode_image, data, self._settings.max_pixels, field)
             images.append(await to_thread.run_sync(decode, limiter=self._decoders))
-        with _blaming("template"):
-            self._classifier.check_template(options.template)
-        with _blaming("labels"):
-            encode = partial(self._classifier.label_set, options.labels, options.template)
-            label_set = await to_thread.run_sync(encode, limiter=self._model)
-        work = partial(self._classifier.classify, images, label_set, 5 if options.open_set else 0)
-        predictions = await to_thread.run_sync(work, limiter=self._model)
-        self.metrics.answered(label_set, predictions)
-        results = [_result(p, label_set, options.top_k, options.open_set) for p in predictions]
-        return ClassifyResponse(artifact=self._classifier.tag, results=results)
+        return images
+
+    async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Work of the model, on the one thread that it has."""
+        return await to_thread.run_sync(partial(work, *args, **kwargs), limiter=self._model)
 
 
 @contextmanager
@@ -102,15 +144,19 @@ def _backbone(settings: Settings, artifact: PromptArtifact | None) -> Backbone:
     return load_backbone(artifact.config.backbone.model, artifact.config.backbone.pretrained, device, precision)
 
 
-def _result(prediction: Prediction, label_set: LabelSet, top_k: int | None, open_set: bool) -> Result:
+def _result(prediction: Prediction, label_set: LabelSet, top_k: int | None, method: ScoreName) -> Result:
     ranked = sorted(zip(label_set.labels, prediction.probabilities, strict=True), key=lambda pair: -pair[1])
-    nearest = [Nearest(label=n.word, similarity=n.similarity) for n in prediction.nearest]
     divergence = None if math.isnan(label_set.divergence) else label_set.divergence
     return Result(
         label=prediction.label,
         scope=prediction.scope,
         confidence=prediction.confidence,
         scores=[Score(label=label, score=score) for label, score in ranked[:top_k]],
-        open_set=OpenSet(nearest=nearest) if open_set else None,
+        open_set=_open_set(prediction.open_set, method) if prediction.open_set else None,
         label_set=LabelSetInfo(size=len(label_set.labels), text_deviation=label_set.text_deviation, divergence=divergence),
     )
+
+
+def _open_set(answer: OpenSetAnswer, method: ScoreName) -> OpenSet:
+    nearest = [Nearest(label=n.label, similarity=n.similarity, source=n.source, same_as=n.same_as) for n in answer.nearest]
+    return OpenSet(score=answer.score, method=method, known=answer.known, nearest=nearest)

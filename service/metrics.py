@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from candor.calibration.open_set import ScoreName
 from candor.clip.artifact import SCOPES
 from service.classifier import LabelSet, Prediction
 from service.errors import CODES
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 CONFIDENCE_BUCKETS = [round(i / 20, 2) for i in range(1, 21)]  # 20 equal bins; le = 1 is the last
-KNOWN = "unscored"  # until an open-set score says whether the image shows any of the labels
+OPEN_SET_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *(i / 10 for i in range(1, 10)), 0.95, 0.99, 1.0]
+KNOWN = ("true", "false", "unscored")  # unscored: no open-set answer was asked for, or no threshold is there to judge it
 
 
 class ServiceMetrics:
@@ -23,10 +25,11 @@ class ServiceMetrics:
 
     Args:
         artifact: tag that labels the series.
+        open_set_method: which open-set score the service has; another service may have another one.
         registry: where to register; the global one if None.
     """
 
-    def __init__(self, artifact: str, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, artifact: str, open_set_method: ScoreName, registry: CollectorRegistry | None = None) -> None:
         from prometheus_client import REGISTRY, Counter, Histogram
 
         where = registry or REGISTRY
@@ -50,7 +53,15 @@ class ServiceMetrics:
             buckets=[0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0],
             registry=where,
         )
-        self._predictions = {scope: predictions.labels(artifact, scope, KNOWN) for scope in SCOPES}
+        open_set_score = Histogram(
+            "candor_open_set_score",
+            "How surely an image shows one of its labels; low means unknown",
+            ["artifact", "method"],
+            buckets=OPEN_SET_BUCKETS,
+            registry=where,
+        )
+        self._open_set_score = open_set_score.labels(artifact, open_set_method)
+        self._predictions = {(s, known): predictions.labels(artifact, s, known) for s in SCOPES for known in KNOWN}
         self._confidence = {scope: confidence.labels(artifact, scope) for scope in SCOPES}
         self._rejected = {code: rejected.labels(code) for code in CODES.values()}
 
@@ -59,8 +70,12 @@ class ServiceMetrics:
         self._label_set_size.observe(len(label_set.labels))
         self._text_deviation.observe(label_set.text_deviation)
         for prediction in predictions:
-            self._predictions[prediction.scope].inc()
+            answer = prediction.open_set
+            known = "unscored" if answer is None or answer.known is None else str(answer.known).lower()
+            self._predictions[prediction.scope, known].inc()
             self._confidence[prediction.scope].observe(prediction.confidence)
+            if answer is not None:
+                self._open_set_score.observe(answer.score)
 
     def rejected(self, code: str) -> None:
         """Count one refused request."""

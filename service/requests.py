@@ -1,4 +1,4 @@
-"""Reading a classification request: JSON or multipart, bounded while it is read."""
+"""Reading a request with images: JSON or multipart, bounded while it is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
@@ -14,12 +14,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ApiError
-from service.schemas import ClassifyRequest
+from service.schemas import ClassifyRequest, ImageRequest
 from service.settings import Settings
+
+Options = TypeVar("Options", bound=ImageRequest)
 
 
 @dataclass(frozen=True)
-class ParsedRequest:
+class ParsedRequest(Generic[Options]):
     """A request with its images as file bytes, in order.
 
     Attributes:
@@ -28,7 +30,7 @@ class ParsedRequest:
     """
 
     images: list[tuple[str, bytes]]
-    options: ClassifyRequest
+    options: Options
 
 
 class BodyLimit:
@@ -58,35 +60,43 @@ class BodyLimit:
         await self._app(scope, counted if scope["type"] == "http" else receive, send)
 
 
-async def parse(request: Request, settings: Settings) -> ParsedRequest:
+async def parse(request: Request, kind: type[Options], settings: Settings) -> ParsedRequest[Options]:
     """Read and check a request.
+
+    Args:
+        request: of a route that takes images.
+        kind: what its body must be.
+        settings: the limits.
 
     Raises:
         ApiError: 400 where it cannot be read, 422 where it is impossible, 413 where it is too large.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        parsed = _from_json(await request.body())
-    elif kind == "multipart/form-data":
-        parsed = await _from_form(request, settings)
+    content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content == "application/json":
+        parsed = _from_json(await request.body(), kind)
+    elif content == "multipart/form-data":
+        parsed = await _from_form(request, kind, settings)
     else:
-        raise ApiError(400, f"send application/json or multipart/form-data, not {kind or 'no content type'!r}")
+        raise ApiError(400, f"send application/json or multipart/form-data, not {content or 'no content type'!r}")
     if not parsed.images:
         raise ApiError(422, "no image given; send 'image' or 'images'", "image")
-    if len(parsed.images) > settings.max_images:
-        raise ApiError(413, f"{len(parsed.images)} images given; at most {settings.max_images} are allowed", "images")
-    if len(parsed.options.labels) > settings.max_labels:
-        number = len(parsed.options.labels)
-        raise ApiError(413, f"{number} labels given; at most {settings.max_labels} are allowed", "labels")
+    _check_number(len(parsed.images), settings.max_images, "images")
+    if isinstance(parsed.options, ClassifyRequest):
+        _check_number(len(parsed.options.labels), settings.max_labels, "labels")
     return parsed
 
 
-def _from_json(body: bytes) -> ParsedRequest:
+def _check_number(given: int, most: int, field: str) -> None:
+    if given > most:
+        raise ApiError(413, f"{given} {field} given; at most {most} are allowed", field)
+
+
+def _from_json(body: bytes, kind: type[Options]) -> ParsedRequest[Options]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "the body is not JSON") from error
-    options = _validated(document)
+    options = _validated(document, kind)
     if options.image is not None and options.images is not None:
         raise ApiError(422, "give either 'image' or 'images', not both", "images")
     named = [("image", options.image)] if options.image is not None else []
@@ -103,7 +113,7 @@ def _base64(field: str, data: str) -> bytes:
         raise ApiError(422, "not base64", field) from error
 
 
-async def _from_form(request: Request, settings: Settings) -> ParsedRequest:
+async def _from_form(request: Request, kind: type[Options], settings: Settings) -> ParsedRequest[Options]:
     async with request.form(max_files=settings.max_images + 1, max_fields=settings.max_labels + 10) as form:
         images = []
         for field in ("image", "images"):
@@ -115,7 +125,7 @@ async def _from_form(request: Request, settings: Settings) -> ParsedRequest:
         labels = form.getlist("labels")
     if labels:
         values["labels"] = _form_labels(labels)
-    return ParsedRequest(images, _validated(values))
+    return ParsedRequest(images, _validated(values, kind))
 
 
 def _form_labels(parts: list[Any]) -> list[Any]:
@@ -129,9 +139,9 @@ def _form_labels(parts: list[Any]) -> list[Any]:
     return list(labels)
 
 
-def _validated(document: Any) -> ClassifyRequest:
+def _validated(document: Any, kind: type[Options]) -> Options:
     try:
-        return ClassifyRequest.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or None

@@ -14,7 +14,7 @@ class Settings(BaseSettings):
 
     Attributes:
         artifact: directory of a prompt artifact; None serves the hand-written template (zero-shot).
-        index: directory of a vocabulary index; None gives no nearest labels.
+        index: directory of a vocabulary index; None gives no nearest labels and no lookup, and MCM as the open-set score.
         model, pretrained: the backbone where there is no artifact.
         device: "auto" takes a CUDA GPU if there is one.
         precision: "auto" is bf16 on a GPU and fp32 on the CPU.
@@ -22,7 +22,7 @@ class Settings(BaseSettings):
         max_pixels: of one image, by its header, before anything is decoded.
         max_images: in one request.
         max_labels: in one request.
-        cached_label_sets: label sets whose text features are kept.
+        label_cache_bytes: of the text features of label sets that are kept.
     """
 
     model_config = SettingsConfigDict(env_prefix="CANDOR_", extra="ignore", frozen=True)
@@ -37,4 +37,4 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1)
     max_images: int = Field(32, ge=1)
     max_labels: int = Field(1000, ge=1)
-    cached_label_sets: int = Field(256, ge=1)
+    label_cache_bytes: int = Field(256 * 2**20, ge=0)

@@ -94,14 +94,14 @@ def artifact_text(
     learner = artifact.learner(backbone)
     config = artifact.config
     known = config.base_classnames
-    base = (_tuned(backbone, learner, known), _zero_shot(backbone, config.template, known))
+    base = (tuned_text(backbone, learner, known), _zero_shot(backbone, config.template, known))
     spelling = {readable(name).casefold(): name for name in known}
     texts = {}
     for scope, labels in split.items():
         if scope == "new" and config.learner.class_specific:
             continue
         names = [spelling.get(readable(name).casefold(), name) for name in (dataset.classnames[label] for label in labels)]
-        features, zero_shot = _tuned(backbone, learner, names), _zero_shot(backbone, config.template, names)
+        features, zero_shot = tuned_text(backbone, learner, names), _zero_shot(backbone, config.template, names)
         probabilities = config.calibrator.for_labels(LabelGeometry(features, zero_shot, *base))
         texts[scope] = ScopeText(labels, features, zero_shot, probabilities)
     if not texts:
@@ -112,7 +112,8 @@ def artifact_text(
 
 
 @torch.inference_mode()
-def _tuned(backbone: Backbone, learner: PromptLearner, names: Sequence[str]) -> Tensor:
+def tuned_text(backbone: Backbone, learner: PromptLearner, names: Sequence[str]) -> Tensor:
+    """Text features of names under a tuned prompt, (C, D) of L2 norm 1."""
     return encode_prompts(backbone.model, learner(tokenize_names(backbone, names, learner.config.n_ctx)))
 
 

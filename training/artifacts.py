@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from candor.calibration.open_set import OpenSetThreshold
 from candor.clip.artifact import BackboneRef, PromptArtifact, Scope, save_artifact
 from candor.clip.backbone import Backbone
 from training.checkpoint import History
@@ -29,6 +30,7 @@ def write_artifact(
     config: TrainConfig,
     results: dict[Scope, ScopeResult],
     replace: bool = False,
+    open_set: tuple[OpenSetThreshold, ...] = (),
 ) -> PromptArtifact:
     """Write a tuned learner with its evaluation, its reference distributions and the curves of its training.
 
@@ -41,6 +43,7 @@ def write_artifact(
         config: the recipe.
         results: of `evaluate_learner`.
         replace: whether an existing directory is replaced.
+        open_set: of `fit_thresholds`.
     """
     return save_artifact(
         path,
@@ -51,6 +54,7 @@ def write_artifact(
         method=method,
         regularizers=method_weights(method, config.weights),
         base_classnames=classnames_of(dataset, "base"),
+        open_set=open_set,
         template=dataset.template,
         reference={scope: result.reference() for scope, result in results.items()},
         evaluation={scope: result.figures() for scope, result in results.items()},

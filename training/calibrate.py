@@ -19,6 +19,7 @@ from candor.calibration import (
     fit_temperature,
     nll,
 )
+from candor.calibration.open_set import TRUE_POSITIVE_RATE, OpenSetThreshold, check_rate
 from candor.clip.artifact import PromptArtifact, Scope
 from candor.clip.backbone import Backbone, Progress, no_progress
 from candor.errors import InvalidInput
@@ -26,9 +27,12 @@ from training.artifact_evaluation import LabelSplit, artifact_text, evaluate_tex
 from training.data import ImageDataset, Sample, few_shot, held_out
 from training.evaluation import ScopeResult
 from training.features import NOTHING_KEPT, FeatureCache, encode_samples
+from training.open_set import fit_thresholds, merged
 from training.seen import unseen
+from vocab_index.index import VocabularyIndex
 
-KINDS = ("temperature", "dac", "dac+temperature", "none")
+KEEP = "keep"
+KINDS = ("temperature", "dac", "dac+temperature", "none", KEEP)
 OWN_CONFIDENCE = TemperatureCalibrator()
 
 
@@ -41,6 +45,7 @@ class CalibrationFit:
         ece_before, ece_after: validation ECE (10 bins) under the present and under the new calibrator.
         nll_before, nll_after: mean negative log-likelihood in nats, likewise.
         images: number of held-out images.
+        kept: whether it is the present one.
     """
 
     calibrator: Calibrator
@@ -49,6 +54,7 @@ class CalibrationFit:
     nll_before: float
     nll_after: float
     images: int
+    kept: bool = False
 
     @property
     def objection(self) -> str | None:
@@ -57,9 +63,9 @@ class CalibrationFit:
         Two things do: validation ECE gets worse, or the images leave the temperature open (it went to an end of its range,
         as where every held-out image is classified right). DAC alone is 1 on base labels, so on these images it changes
         nothing, and can only be worse than a temperature that it replaces. What it does to new labels no held-out image
-        can tell. To go back to the model's own confidence (kind "none") is never objected to.
+        can tell. To go back to the model's own confidence (kind "none") is never objected to, nor to keep what is there.
         """
-        if self.calibrator == OWN_CONFIDENCE:
+        if self.kept or self.calibrator == OWN_CONFIDENCE:
             return None
         if self.calibrator.temperature in TEMPERATURE_RANGE:
             low, high = TEMPERATURE_RANGE
@@ -79,12 +85,14 @@ class Calibration:
         before: under the artifact's present calibrator.
         after: under the new one; this did not decide anything.
         skipped: images that could not be read, and why.
+        open_set: the artifact's open-set thresholds, the newly fitted ones among them.
     """
 
     fit: CalibrationFit
     before: dict[Scope, ScopeResult]
     after: dict[Scope, ScopeResult]
     skipped: tuple[str, ...] = ()
+    open_set: tuple[OpenSetThreshold, ...] = ()
 
 
 def fit_calibrator(
@@ -98,7 +106,7 @@ def fit_calibrator(
 
     "temperature" is fitted by maximum likelihood. "dac" has nothing to fit: it is stored with temperature 1. With
     "dac+temperature" the temperature is fitted to what DAC leaves, as the authors order them. "none" is the model's own
-    confidence.
+    confidence, and "keep" the present calibrator.
 
     Args:
         kind: in KINDS.
@@ -115,13 +123,15 @@ def fit_calibrator(
     """
     _check_kind(kind)
     calibrator: Calibrator = DistanceAwareCalibrator() if kind.startswith("dac") else OWN_CONFIDENCE
+    if kind == KEEP:
+        calibrator = current
     if kind.endswith("temperature"):
         scaled = logits.double()
         if isinstance(calibrator, DistanceAwareCalibrator):
             scaled = scaled * calibrator.gamma(geometry)[logits.argmax(dim=-1, keepdim=True)]
         calibrator = calibrator.model_copy(update={"temperature": fit_temperature(scaled, labels)})
     before, after = (_figures(c, logits, labels, geometry) for c in (current, calibrator))
-    return CalibrationFit(calibrator, before[0], after[0], before[1], after[1], len(labels))
+    return CalibrationFit(calibrator, before[0], after[0], before[1], after[1], len(labels), kind == KEEP)
 
 
 def _check_kind(kind: str) -> None:
@@ -144,6 +154,8 @@ def calibrate(
     kind: str,
     *,
     seed: int | None = None,
+    index: VocabularyIndex | None = None,
+    true_positive_rate: float | None = None,
     cache: FeatureCache = NOTHING_KEPT,
     skip_bad: bool = False,
     progress: Progress = no_progress,
@@ -157,6 +169,9 @@ def calibrate(
         kind: in KINDS.
         seed: of the draw of held-out images; None is the artifact's own, which draws those that tuning watched. Images that
             the prompt was tuned on are never among them.
+        index: vocabulary; NegLabel's threshold with it is fitted anew, on the same held-out images, and MCM's.
+        true_positive_rate: of new thresholds, 0.95 by default. With neither of the two (and another kind than "keep") the
+            artifact's thresholds stay: open-set scores are of cosines, which no calibrator changes.
         cache: of image features.
         skip_bad: whether unreadable images are left out; otherwise they are an error.
         progress: shows the long steps.
@@ -165,10 +180,12 @@ def calibrate(
         The fit and both evaluations.
 
     Raises:
-        InvalidInput: an unknown kind, base classes that the data set lacks, no held-out image, or unreadable images.
+        InvalidInput: an unknown kind, a rate that is none, base classes that the data set lacks, no held-out image, or
+            unreadable images.
         IntegrityError: the artifact was tuned on another backbone.
     """
     _check_kind(kind)  # before any image is read
+    rate = TRUE_POSITIVE_RATE if true_positive_rate is None else check_rate(true_positive_rate)
     options: dict[str, Any] = {"cache": cache, "skip_bad": skip_bad, "progress": progress}
     split = _scopes(artifact, dataset)
     drawn = held_out_samples(artifact, dataset, split["base"], seed)
@@ -185,12 +202,15 @@ def calibrate(
     own = (base.text_features, base.zero_shot_text_features)
     logits = backbone.logit_scale * features.float() @ base.text_features.float().T
     fit = fit_calibrator(kind, logits, aside.labels, LabelGeometry(*own, *own), artifact.config.calibrator)
+    thresholds = artifact.config.open_set
+    if kind == KEEP or index is not None or true_positive_rate is not None:
+        thresholds = merged(thresholds, fit_thresholds(features, *own, backbone.logit_scale, index, rate))
     test = encode_samples(backbone, dataset.test, **options)
     images = (test.image_features[:, 0], test.labels, backbone.logit_scale, features)
     before = evaluate_texts(texts, *images)
     changed = artifact.config.model_copy(update={"calibrator": fit.calibrator})
     after = evaluate_texts(artifact_text(backbone, PromptArtifact(changed, artifact.ctx), dataset, split), *images)
-    return Calibration(fit, before, after, (*seen, *aside.skipped, *test.skipped))
+    return Calibration(fit, before, after, (*seen, *aside.skipped, *test.skipped), thresholds)
 
 
 def _scopes(artifact: PromptArtifact, dataset: ImageDataset) -> LabelSplit:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from candor.clip.learners import LearnerConfig
 from candor.errors import InvalidInput
 from training.augment import AugmentConfig
-from vocab_index.index import Selection
+from vocab_index.outliers import Selection
 
 VIEWS = 8  # of each training image; the official recipe draws a new one each epoch, and runs the image tower for it
 Settings = TypeVar("Settings", bound=BaseModel)

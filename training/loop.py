@@ -20,11 +20,11 @@ from candor.clip.learners import PromptLearner
 from candor.clip.prompt_tokens import TokenizedNames
 from candor.clip.text_encoder import encode_prompts, run_prefix
 from candor.errors import CandorError
+from candor.streams import stream
 from training.checkpoint import Checkpoint, History, load_checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.optimisation import Stepper
 from training.regularizers import StepOutput, Term
-from training.streams import stream
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -11,12 +11,13 @@ from candor.errors import InvalidInput
 from training.config import TrainConfig
 from training.data import ImageDataset, classnames_of
 from training.run import Features
-from vocab_index.index import Outliers, VocabularyIndex
+from vocab_index.index import VocabularyIndex
+from vocab_index.outliers import OutlierPool
 
 
 def find_outliers(
     backbone: Backbone, index: VocabularyIndex | None, dataset: ImageDataset, features: Features, config: TrainConfig
-) -> Outliers:
+) -> OutlierPool:
     """Candidates by the recipe's selection, with their zero-shot features under the recipe's template.
 
     Args:
@@ -33,8 +34,8 @@ def find_outliers(
     template, selection = settings.template or dataset.template, settings.selection
     if selection == "oracle":
         words = classnames_of(dataset, "new")
-        similarity = (features.zero_shot["new"] @ features.zero_shot["base"].T).mean(dim=1)
-        return Outliers(words, tuple(similarity.tolist()), backbone.encode_text(fill(template, words)), ())
+        pool = OutlierPool.oracle(words, features.zero_shot["new"], features.zero_shot["base"])
+        return replace(pool, features=backbone.encode_text(fill(template, words)))
     if index is None:
         raise InvalidInput("DOR draws its outliers from a vocabulary, and none was given (candor vocab build)")
     if index.backbone.sha256 != backbone.digest:
@@ -43,14 +44,15 @@ def find_outliers(
             f"not with this {backbone.name} {backbone.digest[:12]}"
         )
     kept_out = dataset.classnames if settings.exclude_new else classnames_of(dataset, "base")
-    found = index.outliers(features.zero_shot["base"], settings.pool, kept_out, selection, config.seed)
-    outliers = _that_fit(backbone, found, template, config.learner)
+    base = features.zero_shot["base"]
+    pool = OutlierPool.select(selection, index, base, settings.pool, kept_out, config.seed)
+    pool = _that_fit(backbone, pool, template, config.learner)
     if (template,) == index.templates:
-        return outliers
-    return replace(outliers, features=backbone.encode_text(fill(template, outliers.words)))
+        return pool
+    return replace(pool, features=backbone.encode_text(fill(template, pool.words)))
 
 
-def _that_fit(backbone: Backbone, found: Outliers, template: str, learner: LearnerConfig) -> Outliers:
+def _that_fit(backbone: Backbone, pool: OutlierPool, template: str, learner: LearnerConfig) -> OutlierPool:
     """The candidates whose prompts fit the text tower, tuned and zero-shot; the others are dropped, as class names are."""
     n_ctx = learner.n_ctx if learner.ctx_init is None else len(backbone.bpe(learner.ctx_init))
     room = backbone.context_length - 2
@@ -59,12 +61,12 @@ def _that_fit(backbone: Backbone, found: Outliers, template: str, learner: Learn
         prompts = (n_ctx + len(backbone.bpe(f"{word}.")), len(backbone.bpe(fill(template, [word])[0])))
         return max(prompts) <= room
 
-    rows = [row for row, word in enumerate(found.words) if fits(word)]
+    rows = [row for row, word in enumerate(pool.words) if fits(word)]
     if not rows:
         raise InvalidInput(f"no outlier fits the text tower beside {n_ctx} context vectors")
-    return Outliers(
-        tuple(found.words[row] for row in rows),
-        tuple(found.similarity[row] for row in rows),
-        found.features[rows],
-        (*found.dropped, *sorted(set(found.words) - {found.words[row] for row in rows})),
+    return OutlierPool(
+        tuple(pool.words[row] for row in rows),
+        tuple(pool.similarity[row] for row in rows),
+        pool.features[rows],
+        (*pool.dropped, *sorted(set(pool.words) - {pool.words[row] for row in rows})),
     )

@@ -26,7 +26,7 @@ from training.loop import CachedViews, ImageViews, OnEpoch, Resume, TrainingData
 from training.methods import check_method
 from training.regularizers import REGULARIZERS, RunSetting
 from training.seen import digests_of
-from vocab_index.index import Outliers
+from vocab_index.outliers import OutlierPool
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def tune(
     shots: Shots,
     method: str,
     config: TrainConfig,
-    outliers: Outliers | None = None,
+    outliers: OutlierPool | None = None,
     *,
     on_epoch: OnEpoch | None = None,
     checkpoint: Path | None = None,
@@ -247,7 +247,7 @@ def _fingerprint(
     shots: Shots,
     method: str,
     config: TrainConfig,
-    outliers: Outliers | None,
+    outliers: OutlierPool | None,
 ) -> str:
     """sha256 of all that decides a run: two runs with equal ones end with the same ctx."""
     candidates = (outliers.words, outliers.similarity) if outliers else ()

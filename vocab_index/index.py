@@ -4,43 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from candor.clip.artifact import BackboneRef
 from candor.clip.backbone import Backbone, Progress, no_progress
-from candor.clip.templates import DEFAULT_TEMPLATE, check_template, fill
+from candor.clip.templates import DEFAULT_TEMPLATE
 from candor.errors import IntegrityError, InvalidInput
-from candor.files import file_digest, whole_directory
-from vocab_index.faiss_store import VectorStore, faiss_version
-from vocab_index.words import OverlapFilter, WordList
+from candor.files import whole_directory
+from vocab_index.encoding import Encoding, Shelf
+from vocab_index.manifest import (
+    MANIFEST,
+    METADATA,
+    NOTICE,
+    VECTORS,
+    WORDS,
+    Manifest,
+    Provenance,
+    check_files,
+    file_digests,
+    read_manifest,
+)
+from vocab_index.metadata import MetadataFile, write_metadata
+from vocab_index.sources.words import WordList
+from vocab_index.store.faiss_store import VectorStore, faiss_version
+from vocab_index.store.kinds import Kind
 
-Selection = Literal["near", "far", "random"]
-MANIFEST, VECTORS, WORDS = "manifest.json", "index.faiss", "words.txt"
-
-
-class Manifest(BaseModel):
-    """What an index directory says of itself."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = 2
-    backbone: BackboneRef
-    templates: tuple[str, ...]
-    source: str
-    count: int
-    dimension: int
-    metric: str = "inner product of unit vectors"
-    faiss_version: str
-    sha256: dict[str, str]
+WORDNET_NOTICE = Path(__file__).with_name(NOTICE)  # every copy of WordNet, and what is derived from it, must carry it
 
 
 @dataclass(frozen=True)
@@ -60,23 +56,6 @@ class Neighbour:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Outliers:
-    """DOR's candidates.
-
-    Attributes:
-        words: K words, in the order of their selection.
-        similarity: mean cosine to the base classes, (K,).
-        features: their zero-shot text features under the index's template, (K, D).
-        dropped: words that would have been selected, but contain a class name or do not fit the text tower.
-    """
-
-    words: tuple[str, ...]
-    similarity: tuple[float, ...]
-    features: Tensor
-    dropped: tuple[str, ...]
-
-
 class VocabularyIndex:
     """Words with an exact index of their text features.
 
@@ -87,6 +66,7 @@ class VocabularyIndex:
         templates: which prompts; features are the normalised mean of the features under each.
         source: name of the word list.
         metadata: of each word; empty, or one mapping a word.
+        provenance: how the features were made, and what was left out.
     """
 
     def __init__(
@@ -96,10 +76,11 @@ class VocabularyIndex:
         backbone: BackboneRef,
         templates: Sequence[str],
         source: str,
-        metadata: Sequence[Mapping[str, Any]] = (),
+        metadata: Sequence[Mapping[str, Any]] | MetadataFile = (),
+        provenance: Provenance | None = None,
     ) -> None:
         self.words, self.backbone, self.templates, self.source = tuple(words), backbone, tuple(templates), source
-        self.store, self._metadata = store, metadata
+        self.store, self._metadata, self.provenance = store, metadata, provenance or Provenance()
 
     def __len__(self) -> int:
         return len(self.words)
@@ -111,12 +92,45 @@ class VocabularyIndex:
         words: WordList,
         templates: str | Sequence[str] = DEFAULT_TEMPLATE,
         progress: Progress = no_progress,
+        *,
+        kind: Kind | Literal["auto"] = "auto",
     ) -> VocabularyIndex:
-        """Encode every word once through the backbone."""
-        template = check_template(templates if isinstance(templates, str) else templates[0])
-        features = backbone.encode_text(fill(template, words.words), progress=progress)
-        store = VectorStore.of(features.cpu().numpy())
-        return cls(words.words, store, BackboneRef.of(backbone), (template,), words.source, words.metadata)
+        """Encode every word once through the backbone.
+
+        Args:
+            backbone: the model.
+            words: the vocabulary; what its text tower cannot read is left out and counted (`Encoding.of`).
+            templates: a prompt, or several whose features are averaged.
+            progress: shows the work.
+            kind: how vectors are stored and searched; by default what suits their number.
+
+        Raises:
+            InvalidInput: as `Encoding.of`.
+        """
+        return cls.encode(Encoding.of(backbone, words, templates, progress), progress, kind=kind)
+
+    @classmethod
+    def encode(
+        cls,
+        encoding: Encoding,
+        progress: Progress = no_progress,
+        *,
+        kind: Kind | Literal["auto"] = "auto",
+        shelf: Shelf | None = None,
+    ) -> VocabularyIndex:
+        """Build from what is tokenised already.
+
+        Args:
+            encoding: the words and their backbone.
+            progress: shows shards.
+            kind: as in `build`.
+            shelf: where features are put; `vocab_index.parts.kept_parts` survives a kill, memory does not.
+        """
+        store = VectorStore.of(encoding.run(progress, shelf), kind)
+        words = encoding.words
+        provenance = Provenance(precision=encoding.precision, dropped=dict(words.dropped), left_out=dict(encoding.left_out))
+        reference = BackboneRef.of(encoding.backbone)
+        return cls(words.words, store, reference, encoding.templates, words.source, words.metadata, provenance)
 
     @cached_property
     def digest(self) -> str:
@@ -126,7 +140,7 @@ class VocabularyIndex:
 
     def metadata(self, row: int) -> Mapping[str, Any]:
         """What is known of a word."""
-        return self._metadata[row] if self._metadata else {}
+        return self._metadata[row] if len(self._metadata) else {}
 
     def search(self, features: Tensor, k: int) -> list[list[Neighbour]]:
         """The k nearest words of image or text features.
@@ -144,69 +158,37 @@ class VocabularyIndex:
             for row_s, row_i in zip(similarity, ids, strict=True)
         ]
 
-    def outliers(
-        self,
-        base_text_features: Tensor,
-        k: int,
-        class_names: Sequence[str],
-        selection: Selection = "near",
-        seed: int = 0,
-    ) -> Outliers:
-        """K words by their mean cosine to the base classes, without words that contain a class name.
-
-        mean_c cos(n, t_c) = <n, mean_c t_c>, so one inner product with the mean of the base features ranks all words.
-
-        Args:
-            base_text_features: zero-shot features of the base classes, (C, D) of L2 norm 1.
-            k: K; fewer where the vocabulary is smaller.
-            class_names: names to keep out; give the new classes too wherever nothing may leak from them.
-            selection: the nearest words (DOR), the farthest, or any.
-            seed: of a random selection.
+    def save(self, path: Path, replace: bool = False) -> None:
+        """Write the index directory whole or not at all. Equal indexes give equal bytes.
 
         Raises:
-            InvalidInput: no word is left, or no such selection.
+            InvalidInput: as `candor.files.check_target`, or a word holds a line break.
         """
-        if selection not in get_args(Selection):
-            raise InvalidInput(f"unknown selection {selection!r}; valid: {', '.join(get_args(Selection))}")
-        mean = base_text_features.double().mean(dim=0).float().cpu().numpy()[None]
-        overlap = OverlapFilter(class_names)
-        similarity, ids = (found[0] for found in self.store.search(mean, len(self)))
-        order = {"near": np.arange(len(ids)), "far": np.arange(len(ids))[::-1]}.get(selection)
-        if order is None:
-            order = np.random.default_rng(seed).permutation(len(ids))
-        kept: list[int] = []
-        dropped: list[str] = []
-        for place in order.tolist():
-            if len(kept) == k:
-                break
-            if overlap.overlaps(self.words[ids[place]]):
-                dropped.append(self.words[ids[place]])
-            else:
-                kept.append(place)
-        if not kept:
-            raise InvalidInput(f"vocabulary {self.source!r} has no word that does not contain a class name")
-        return Outliers(
-            tuple(self.words[i] for i in ids[kept]),
-            tuple(similarity[kept].tolist()),
-            torch.from_numpy(self.store.vectors(ids[kept])).to(base_text_features.device),
-            tuple(dropped),
-        )
-
-    def save(self, path: Path, replace: bool = False) -> None:
-        """Write the index directory whole or not at all."""
+        if broken := next((word for word in self.words if "\n" in word), None):
+            raise InvalidInput(f"{broken!r} holds a line break; a word is one line")
         with whole_directory(path, replace, mark=MANIFEST) as draft:
             self.store.save(draft / VECTORS)
-            (draft / WORDS).write_text("\n".join(self.words) + "\n", encoding="utf-8")
+            (draft / WORDS).write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8", newline="\n")
+            if len(self._metadata):
+                write_metadata(draft / METADATA, (self._metadata[row] for row in range(len(self))))
+            if "wordnet" in self.source.split(" + "):
+                shutil.copyfile(WORDNET_NOTICE, draft / NOTICE)
             manifest = Manifest(
                 backbone=self.backbone,
                 templates=self.templates,
                 source=self.source,
+                vocabulary=self.digest,
                 count=len(self),
                 dimension=self.store.dimension,
+                kind=self.store.kind,
+                reason=self.store.reason,
+                nprobe=self.store.nprobe,
+                recall=self.store.recall,
+                provenance=self.provenance,
                 faiss_version=faiss_version(),
-                sha256={name: file_digest(draft / name) for name in (VECTORS, WORDS)},
+                sha256=file_digests(draft),
             )
-            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+            (draft / MANIFEST).write_text(manifest.text(), encoding="ascii", newline="\n")
 
     @classmethod
     def load(cls, path: Path, backbone: Backbone | None = None) -> VocabularyIndex:
@@ -219,22 +201,27 @@ class VocabularyIndex:
         Raises:
             IntegrityError: a file is missing, damaged or edited, or another backbone made the index.
         """
-        for name in (MANIFEST, VECTORS, WORDS):
-            if not (path / name).is_file():
-                raise IntegrityError(path / name, "a file", "nothing")
-        try:
-            manifest = Manifest.model_validate(json.loads((path / MANIFEST).read_text()))
-        except (ValueError, ValidationError) as error:
-            raise IntegrityError(path / MANIFEST, "an index manifest", str(error).splitlines()[0]) from error
-        for name in (VECTORS, WORDS):
-            found = file_digest(path / name)
-            if found != manifest.sha256.get(name):
-                raise IntegrityError(path / name, f"sha256 {manifest.sha256.get(name)}", found)
+        manifest = read_manifest(path)
+        check_files(path, manifest)
         if backbone is not None and backbone.digest != manifest.backbone.sha256:
             expected = f"an index of {backbone.name} with weights {backbone.digest[:12]}"
             raise IntegrityError(path, expected, f"{manifest.backbone.model} with {manifest.backbone.sha256[:12]}")
-        words = (path / WORDS).read_text(encoding="utf-8").splitlines()
-        index = VectorStore.load(path / VECTORS)
-        if not len(words) == len(index) == manifest.count:
-            raise IntegrityError(path, f"{manifest.count} words", f"{len(words)} words and {len(index)} vectors")
-        return cls(words, index, manifest.backbone, manifest.templates, manifest.source)
+        words = (path / WORDS).read_bytes().decode("utf-8").split("\n")[:-1]
+        metadata = MetadataFile(path / METADATA) if METADATA in manifest.sha256 else ()
+        store = VectorStore.load(path / VECTORS)
+        store.reason, store.recall = manifest.reason, manifest.recall
+        index = cls(words, store, manifest.backbone, manifest.templates, manifest.source, metadata, manifest.provenance)
+        _check_claims(path, manifest, index, len(metadata))
+        return index
+
+
+def _check_claims(path: Path, manifest: Manifest, index: VocabularyIndex, rows: int) -> None:
+    """See that the parts of an index fit each other: whoever wrote the manifest may have put them together by hand."""
+    if not len(index.words) == len(index.store) == manifest.count or rows not in (0, manifest.count):
+        found = f"{len(index.words)} words, {len(index.store)} vectors and {rows} rows of metadata"
+        raise IntegrityError(path, f"{manifest.count} words", found)
+    claims = (manifest.vocabulary, manifest.dimension, manifest.kind, manifest.nprobe)
+    facts = (index.digest, index.store.dimension, index.store.kind, index.store.nprobe)
+    for name, claim, fact in zip(("vocabulary", "dimension", "kind", "nprobe"), claims, facts, strict=True):
+        if claim != fact:
+            raise IntegrityError(path, f"{name} {claim}", fact)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from safetensors.torch import load_file, save_file
 
 from candor.calibration.calibrators import Calibrator, TemperatureCalibrator
+from candor.calibration.open_set import OpenSetThreshold
 from candor.clip.backbone import Backbone
 from candor.clip.learners import LEARNERS, LearnerConfig, PromptLearner
 from candor.errors import IntegrityError, InvalidInput
@@ -75,6 +76,7 @@ class ArtifactConfig(_Record):
     base_classnames: tuple[str, ...] = Field(min_length=1)
     template: str
     calibrator: Calibrator = TemperatureCalibrator()
+    open_set: tuple[OpenSetThreshold, ...] = ()  # at most one a score and vocabulary
     reference: dict[Scope, Reference] = {}
     evaluation: dict[Scope, dict[str, Figure]] = {}
     training: dict[str, Any] = {}
@@ -168,6 +170,7 @@ def with_calibrator(
     *,
     reference: dict[Scope, Reference],
     evaluation: dict[Scope, dict[str, float]],
+    open_set: tuple[OpenSetThreshold, ...] | None = None,
 ) -> PromptArtifact:
     """Write a loaded artifact again with another calibrator, whole or not at all. The prompt's file is copied as it is.
 
@@ -178,6 +181,7 @@ def with_calibrator(
         replace: whether an existing artifact is replaced, with all that its directory holds.
         reference: what the evaluation under the new calibrator saw; the old one would no longer be true.
         evaluation: its figures.
+        open_set: new thresholds; None keeps the old ones, which no calibrator changes: open-set scores are of cosines.
 
     Returns:
         The artifact as loaded back from disk.
@@ -188,7 +192,9 @@ def with_calibrator(
     """
     if artifact.path is None:
         raise InvalidInput("only an artifact that was loaded from disk can be written again with another calibrator")
-    changes = {"calibrator": calibrator, "reference": reference, "evaluation": evaluation}
+    changes: dict[str, Any] = {"calibrator": calibrator, "reference": reference, "evaluation": evaluation}
+    if open_set is not None:
+        changes["open_set"] = open_set
     config = artifact.config.model_copy(update=changes)
     with whole_directory(path, replace, mark=CONFIG) as draft:
         shutil.copyfile(artifact.path / PROMPT, draft / PROMPT)

@@ -17,7 +17,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torch import Tensor
 
-from candor.clip.text_encoder import encode_tokens, text_tower
+from candor.clip.text_encoder import encode_tokens, eot_positions, prefix_of_tokens, shared_length, text_tower
 from candor.errors import CandorError, IntegrityError, InvalidInput
 
 RANDOM_WEIGHTS = "random"
@@ -90,25 +90,35 @@ class Backbone:
             InvalidInput: a text does not fit the context; all that do not are named. Nothing is cut silently.
         """
         bodies = [self.bpe(text) for text in texts]
-        room = self.context_length - 2
-        check_length([(t, len(b)) for t, b in zip(texts, bodies, strict=True)], room)
-        tokens = torch.zeros(len(bodies), self.context_length, dtype=torch.int64)
+        check_length([(t, len(b)) for t, b in zip(texts, bodies, strict=True)], self.context_length - 2)
+        tokens = self.frame(bodies)
+        return F.pad(tokens, (0, self.context_length - tokens.shape[1]))
+
+    def frame(self, bodies: Sequence[Sequence[int]]) -> Tensor:
+        """Token ids between start and end of text, (N, longest + 2) int64; rows are padded with 0."""
+        tokens = torch.zeros(len(bodies), max(map(len, bodies), default=0) + 2, dtype=torch.int64)
         for row, body in zip(tokens, bodies, strict=True):
             row[: len(body) + 2] = torch.tensor([self.tokenizer.sot_token_id, *body, self.tokenizer.eot_token_id])
         return tokens.to(self.device)
 
-    @torch.no_grad()
     def encode_text(self, texts: Sequence[str], batch_size: int = 256, progress: Progress = no_progress) -> Tensor:
-        """Text features of whole texts, (N, embed_dim) float32 of L2 norm 1.
-
-        Texts are encoded in order of length, so that each batch runs only as far as its own texts go.
-        """
+        """Text features of whole texts, (N, embed_dim) float32 of L2 norm 1."""
         if not texts:
             return torch.empty(0, self.embed_dim, device=self.device)
-        tokens = self.tokenize(texts)
-        order = (tokens != 0).sum(dim=1).argsort(stable=True)
+        return self.encode_tokens(self.tokenize(texts), batch_size, progress)
+
+    @torch.no_grad()
+    def encode_tokens(self, tokens: Tensor, batch_size: int = 256, progress: Progress = no_progress) -> Tensor:
+        """Text features of token ids (N, L), N >= 1 and L <= context_length: (N, embed_dim) float32 of L2 norm 1.
+
+        Texts are encoded in order of length, so that each batch runs only as far as its own texts go; what all of them
+        begin with runs once for all batches.
+        """
+        shared = shared_length(self.model, tokens)
+        prefix = prefix_of_tokens(self.model, tokens[0, :shared])
+        order = eot_positions(self.model, tokens).argsort(stable=True)
         chunks = progress(torch.split(order, batch_size), "encode text")
-        encoded = torch.cat([encode_tokens(self.model, tokens[chunk]) for chunk in chunks])
+        encoded = torch.cat([encode_tokens(self.model, tokens[chunk], shared, prefix) for chunk in chunks])
         features = torch.empty_like(encoded)
         features[order] = encoded
         return features

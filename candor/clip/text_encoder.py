@@ -131,19 +131,37 @@ def _encode_whole(tower: Any, prompts: PromptEmbeddings, stop: int) -> Tensor:
     return read
 
 
-def encode_tokens(model: nn.Module, tokens: Tensor) -> Tensor:
+def shared_length(model: nn.Module, tokens: Tensor) -> int:
+    """How many tokens all texts begin with, at least the start token, and at most what stands before the first end of text.
+
+    Args:
+        model: an open_clip model.
+        tokens: token ids, (C, L).
+    """
+    same = (tokens == tokens[0]).all(dim=0).long().cumprod(dim=0)
+    return max(1, min(int(same.sum()), int(eot_positions(model, tokens).min())))
+
+
+def encode_tokens(model: nn.Module, tokens: Tensor, shared: int | None = None, prefix: Prefix | None = None) -> Tensor:
     """Text features of token ids: `model.encode_text(tokens, normalize=True)` without the work that cannot matter.
 
     Args:
         model: an open_clip model with a causal text tower.
-        tokens: token ids, (C, context_length).
+        tokens: token ids, (C, L) with L <= context_length; what stands behind the end of text is not read.
+        shared: how many tokens the texts begin with alike; by default it is looked for.
+        prefix: `prefix_of_tokens` of the same shared tokens, to use it for batch after batch.
 
     Returns:
         text_features, (C, embed_dim) float32, each of L2 norm 1.
     """
     eot_index = eot_positions(model, tokens)
-    same = (tokens == tokens[0]).all(dim=0).long().cumprod(dim=0)
-    shared = max(1, min(int(same.sum()), int(eot_index.min())))
+    shared = shared or shared_length(model, tokens)
     embedding = text_tower(model).token_embedding
     suffix = embedding(tokens[:, shared : int(eot_index.max()) + 1])
-    return encode_prompts(model, PromptEmbeddings(embedding(tokens[0, :shared]), suffix, eot_index))
+    return encode_prompts(model, PromptEmbeddings(embedding(tokens[0, :shared]), suffix, eot_index), prefix)
+
+
+def prefix_of_tokens(model: nn.Module, tokens: Tensor) -> Prefix | None:
+    """`run_prefix` of token ids, (P,)."""
+    embeddings = text_tower(model).token_embedding(tokens)
+    return run_prefix(model, PromptEmbeddings(embeddings, embeddings[None, :0], torch.zeros(1, dtype=torch.int64)))

@@ -97,3 +97,16 @@ def test_bf16_weights_still_give_float32_features(glyph_clip: Backbone) -> None:
     image, text = torch.zeros(1, 3, 64, 64), ["a picture of a red umbrella."]
     assert half.encode_image(image).dtype == half.encode_text(text).dtype == torch.float32
     assert (half.encode_text(text) @ glyph_clip.encode_text(text).T).item() > 0.99
+
+
+@pytest.mark.parametrize("template", ["a photo of a {}.", "{}"])
+def test_batches_that_share_a_prefix_are_each_text_by_itself(tiny_clip: Backbone, template: str) -> None:
+    texts = [template.replace("{}", name) for name in ("sun", "a very long name of many words", "cat", "old dog", "cat")]
+    alone = torch.cat([tiny_clip.encode_text([text]) for text in texts])
+    for batch_size in (1, 2, 5):
+        torch.testing.assert_close(tiny_clip.encode_text(texts, batch_size), alone, atol=1e-6, rtol=1e-5)
+
+
+def test_token_ids_are_framed_and_padded(tiny_clip: Backbone) -> None:
+    start, end = tiny_clip.tokenizer.sot_token_id, tiny_clip.tokenizer.eot_token_id
+    assert tiny_clip.frame([[5], [7, 8, 9]]).tolist() == [[start, 5, end, 0, 0], [start, 7, 8, 9, end]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from candor.errors import InvalidInput
-from candor.files import check_target, whole_directory
+from candor.files import check_target, whole_directory, write_whole
 
 MARK = "mark.json"
 
@@ -109,3 +109,12 @@ def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="loop is not a directory"):
         write(tmp_path / "loop", replace=True)
     assert names(tmp_path) == ["far", "far/mark.json", "link", "loop"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_whole(tmp_path / "new" / "file", "é\n")
+    assert (tmp_path / "new" / "file").read_bytes() == "é\n".encode()
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(tmp_path / "new" / "file", "longer than before, and \ud800")
+    assert (tmp_path / "new" / "file").read_bytes() == "é\n".encode()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from candor.clip import load_artifact
+from candor.clip import Backbone, load_artifact
 from cli.main import app
+from vocab_index.index import VocabularyIndex
+from vocab_index.sources.words import collect
 
 runner = CliRunner()
 MODES = ("RGB", "L", "CMYK", "P", "I;16", "RGBA")
@@ -108,3 +110,16 @@ def test_every_class_may_have_its_own_context(photographs: Path, tmp_path: Path)
     result = runner.invoke(app, tune(photographs, tmp_path / "a", "--config", str(tmp_path / "own.yaml")))
     assert result.exit_code == 0, result.output
     assert set(load_artifact(tmp_path / "a").config.evaluation) == {"base"}
+
+
+def test_an_index_gives_the_artifact_thresholds_of_both_scores(
+    photographs: Path, tmp_path: Path, glyph_clip: Backbone
+) -> None:
+    index = VocabularyIndex.build(glyph_clip, collect("few", ["red sun", "blue cloud", "anchor", "urn"]))
+    index.save(tmp_path / "index")
+    result = runner.invoke(app, tune(photographs, tmp_path / "a", "--index", str(tmp_path / "index")))
+    assert result.exit_code == 0, result.output
+    plain, vocabulary = load_artifact(tmp_path / "a").config.open_set
+    assert (plain.score, plain.vocabulary, plain.labels, plain.images) == ("mcm", None, 2, 6)
+    assert (vocabulary.score, vocabulary.vocabulary, vocabulary.images) == ("neglabel", index.digest, 6)
+    assert "open set: neglabel >= " in result.stdout

@@ -38,3 +38,4 @@ def test_the_built_bento_answers_the_same_request(built: Path, service: str, tmp
     for got, wanted in zip(answer["results"], expected["results"], strict=True):
         assert got["label"] == wanted["label"]
         assert got["confidence"] == pytest.approx(wanted["confidence"], abs=1e-4)
+        assert got["open_set"]["score"] == pytest.approx(wanted["open_set"]["score"], abs=1e-4)

@@ -8,9 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,6 +31,23 @@ def png(pictogram: str, colour: str, seed: int = 3) -> bytes:
     buffer = BytesIO()
     render(Scene(pictogram, colour, "drawing", seed)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def classified(url: str, picture: bytes, labels: list[str], **options: str) -> dict[str, Any]:
+    """The answer for one picture."""
+    data = {"labels": json.dumps(labels), **options}
+    response = httpx.post(f"{url}/v1/classify", files={"image": ("x.png", picture)}, data=data, timeout=120)
+    result: dict[str, Any] = response.raise_for_status().json()["results"][0]
+    return result
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Equal, and numbers to 1e-5."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    return bool(found == pytest.approx(expected, abs=1e-5, rel=0)) if isinstance(expected, float) else found == expected
 
 
 def sample(url: str, name: str, **labels: str) -> float:
@@ -53,7 +72,9 @@ def test_curl_gets_a_calibrated_answer(service: str, tmp_path: Path) -> None:
     result = answer["results"][0]
     assert result["label"] == "red umbrella"
     assert result["confidence"] > 0.5
-    assert "umbrella" in result["open_set"]["nearest"][0]["label"]
+    nearest = result["open_set"]["nearest"][0]
+    assert (nearest["label"], nearest["source"]) == ("red umbrella", "labels")
+    assert (result["open_set"]["method"], result["open_set"]["known"]) == ("neglabel", True)
     assert result["label_set"]["text_deviation"] > 0
 
 
@@ -88,6 +109,67 @@ def test_metrics_add_up(service: str) -> None:
         assert sample(service, "candor_predictions_total", scope=scope) == expected
         assert sample(service, "candor_confidence_count", scope=scope) == expected
     assert sample(service, "candor_confidence_sum") == pytest.approx(summed + sum(a["confidence"] for a in answers))
+
+
+def test_an_unlisted_pictogram_is_unknown_and_a_listed_one_known(service: str) -> None:
+    for sign, colour in (("umbrella", "red"), ("anchor", "blue"), ("snowman", "yellow"), ("heart", "green")):
+        result = classified(service, png(sign, colour), COLOURS)
+        assert (result["label"], result["open_set"]["known"]) == (f"{colour} {sign}", True)
+    for sign, colour in (("telephone", "black"), ("peace symbol", "red"), ("cat face", "black")):
+        listed = [*COLOURS, f"{colour} {sign}"]
+        assert classified(service, png(sign, colour), COLOURS)["open_set"]["known"] is False
+        assert classified(service, png(sign, colour), listed)["open_set"]["known"] is True
+    assert classified(service, png("umbrella", "red"), COLOURS, template="a {}.")["open_set"]["known"] is None
+    assert classified(service, png("umbrella", "red"), COLOURS, open_set="false")["open_set"] is None
+
+
+def test_lookup_names_what_the_picture_shows(service: str) -> None:
+    files = [("image", ("x.png", png("umbrella", "red"))), ("image", ("y.png", png("anchor", "blue")))]
+    answer = httpx.post(f"{service}/v1/lookup", files=files, data={"k": "7"}, timeout=120).raise_for_status().json()
+    assert answer["vocabulary"] == "glyphs"
+    for result, name in zip(answer["results"], ("red umbrella", "blue anchor"), strict=True):
+        words = [word["label"] for word in result["nearest"]]
+        assert len(words) == len(set(words)) == 7
+        assert name in words
+        assert [word["metadata"] for word in result["nearest"]] == [{}] * 7  # the glyphs' phrases have none
+
+
+def test_32_clients_get_the_open_set_answers_of_one(service: str) -> None:
+    pictures = [png(sign, colour, seed=5) for sign in ("umbrella", "telephone", "cat face") for colour in ("red", "black")]
+    label_sets = [COLOURS, EMBLEMS, [*EMBLEMS, "telephone"], [f"{colour} umbrella" for colour in ("red", "black", "teal")]]
+    options: list[dict[str, str]] = [{}, {}, {}, {"template": "a {}."}]
+    questions = [(p, labels, option) for p in pictures for labels, option in zip(label_sets, options, strict=True)]
+
+    def ask(number: int) -> dict[str, Any]:
+        picture, labels, option = questions[number % len(questions)]
+        return classified(service, picture, labels, **option)
+
+    def counted() -> dict[str, float]:
+        return {known: sample(service, "candor_predictions_total", known=known) for known in ("true", "false", "unscored")}
+
+    def scores() -> tuple[float, float]:
+        return sample(service, "candor_open_set_score_count"), sample(service, "candor_open_set_score_sum")
+
+    expected = [ask(number) for number in range(len(questions))]
+    before, (count, total) = counted(), scores()
+    numbers = [7 * i for i in range(4 * len(questions) + 3)]  # neighbours in time ask different things
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(ask, numbers))
+    for number, answer in zip(numbers, answers, strict=True):
+        assert same(answer, expected[number % len(questions)]), questions[number % len(questions)][1:]
+    known = Counter({True: "true", False: "false", None: "unscored"}[answer["open_set"]["known"]] for answer in answers)
+    assert min(known[k] for k in before) > 0
+    assert {k: n - before[k] for k, n in counted().items()} == known
+    assert scores()[0] == count + len(answers)
+    assert scores()[1] == pytest.approx(total + sum(answer["open_set"]["score"] for answer in answers))
+
+
+def test_the_openapi_document_describes_open_set_and_lookup(service: str) -> None:
+    document = httpx.get(f"{service}/v1/openapi.json").raise_for_status().json()
+    assert {"/v1/classify", "/v1/lookup"} <= document["paths"].keys()
+    open_set = classified(service, png("umbrella", "red"), COLOURS)["open_set"]
+    assert set(document["components"]["schemas"]["OpenSet"]["properties"]) == set(open_set)
+    assert set(document["components"]["schemas"]["Nearest"]["properties"]) == set(open_set["nearest"][0])
 
 
 def test_paths_of_callers_do_not_become_series(service: str) -> None:

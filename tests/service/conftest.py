@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from service.engine import Engine
 from service.metrics import ServiceMetrics
 from service.settings import Settings
 from vocab_index.index import VocabularyIndex
-from vocab_index.words import collect
+from vocab_index.sources.words import collect
 
 
 @pytest.fixture
@@ -25,11 +26,21 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def app(tiny_clip: Backbone, registry: CollectorRegistry) -> FastAPI:
     settings = Settings(max_body_bytes=200_000, max_pixels=1_000_000, max_images=3, max_labels=50)
+    words = collect("x", ["cat", "dog", "sun", "anchor", "moon", "tree"])
+    index = VocabularyIndex.build(tiny_clip, replace(words, metadata=[{"gloss": f"a {word}"} for word in words.words]))
+    return serving(Classifier(tiny_clip, index=index), settings, registry)
+
+
+def serving(classifier: Classifier, settings: Settings, registry: CollectorRegistry) -> FastAPI:
     app = create_app(settings)
-    index = VocabularyIndex.build(tiny_clip, collect("x", ["cat", "dog", "sun", "anchor", "moon", "tree"]))
-    classifier = Classifier(tiny_clip, index=index)
-    app.state.engine = Engine(settings, classifier, ServiceMetrics(classifier.tag, registry))
+    app.state.engine = Engine(settings, classifier, ServiceMetrics(classifier.tag, classifier.open_set_method, registry))
     return app
+
+
+@pytest.fixture
+def without_vocabulary(tiny_clip: Backbone, registry: CollectorRegistry) -> Iterator[TestClient]:
+    with TestClient(serving(Classifier(tiny_clip), Settings(), registry), raise_server_exceptions=False) as client:
+        yield client
 
 
 @pytest.fixture

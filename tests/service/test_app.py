@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 URL = "/v1/classify"
+LOOKUP = "/v1/lookup"
 LABELS = ["cat", "dog", "anchor"]
 
 
@@ -48,8 +49,19 @@ def test_json_and_multipart_give_the_same_answer(client: TestClient) -> None:
     assert sum(scores) == pytest.approx(1, abs=1e-5)
     assert scores == sorted(scores, reverse=True)
     assert (result["label"], result["confidence"]) == (result["scores"][0]["label"], scores[0])
-    assert len(result["open_set"]["nearest"]) == 5
     assert result["label_set"]["size"] == 3
+    open_set = result["open_set"]
+    assert (open_set["method"], open_set["known"]) == ("neglabel", None)  # nobody fitted a threshold to zero-shot
+    assert 0 < open_set["score"] < 1
+    assert [list(n) for n in open_set["nearest"]] == [["label", "similarity", "source", "same_as"]] * 5
+    assert {n["source"] for n in open_set["nearest"] if n["label"] in LABELS} == {"labels"}
+
+
+def test_without_a_vocabulary_the_score_is_mcm(without_vocabulary: TestClient) -> None:
+    body = {"image": b64(png()), "labels": LABELS}
+    open_set = without_vocabulary.post(URL, json=body).json()["results"][0]["open_set"]
+    assert (open_set["method"], open_set["known"], open_set["nearest"]) == ("mcm", None, [])
+    assert 1 / 3 < open_set["score"] < 1
 
 
 def test_options(client: TestClient) -> None:
@@ -133,16 +145,26 @@ def test_unknown_routes_and_methods_have_the_envelope(client: TestClient) -> Non
 
 
 def test_metrics_count_answers_by_scope_and_refusals_by_code(client: TestClient, registry: CollectorRegistry) -> None:
-    labels = {"artifact": "zero-shot", "scope": "new", "known": "unscored"}
-    assert registry.get_sample_value("candor_predictions_total", labels) == 0  # there from the start
+    counted = [
+        {"artifact": "zero-shot", "scope": s, "known": k} for s in ("base", "new") for k in ("true", "false", "unscored")
+    ]
+    for labels in counted:  # there from the start
+        assert registry.get_sample_value("candor_predictions_total", labels) == 0
     answer = client.post(URL, json={"images": [b64(png())] * 2, "labels": LABELS}).json()
     client.post(URL, json={"labels": LABELS})
+    labels = {"artifact": "zero-shot", "scope": "new", "known": "unscored"}
     assert registry.get_sample_value("candor_predictions_total", labels) == 2
-    scope = {"artifact": "zero-shot", "scope": "new"}
+    new = {"artifact": "zero-shot", "scope": "new"}
     total = sum(r["confidence"] for r in answer["results"])
-    assert registry.get_sample_value("candor_confidence_sum", scope) == pytest.approx(total)
-    assert registry.get_sample_value("candor_confidence_bucket", scope | {"le": "1.0"}) == 2
+    assert registry.get_sample_value("candor_confidence_sum", new) == pytest.approx(total)
+    assert registry.get_sample_value("candor_confidence_bucket", new | {"le": "1.0"}) == 2
     assert registry.get_sample_value("candor_rejected_total", {"code": "invalid"}) == 1
+    method = {"artifact": "zero-shot", "method": "neglabel"}
+    scored = sum(r["open_set"]["score"] for r in answer["results"])
+    assert registry.get_sample_value("candor_open_set_score_sum", method) == pytest.approx(scored)
+    client.post(URL, json={"image": b64(png()), "labels": LABELS, "open_set": False})
+    assert registry.get_sample_value("candor_predictions_total", labels) == 3
+    assert registry.get_sample_value("candor_open_set_score_count", method) == 2
 
 
 def test_a_service_that_is_still_loading_says_so(client: TestClient, app: FastAPI) -> None:
@@ -153,9 +175,73 @@ def test_a_service_that_is_still_loading_says_so(client: TestClient, app: FastAP
 
 
 def test_the_openapi_document_shows_both_content_types_and_every_error(client: TestClient) -> None:
-    operation = client.get("/v1/openapi.json").json()["paths"][URL]["post"]
-    assert set(operation["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
-    assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "503"}
+    document = client.get("/v1/openapi.json").json()
+    for url, errors in ((URL, set()), (LOOKUP, {"404"})):
+        operation = document["paths"][url]["post"]
+        assert set(operation["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
+        assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "503"} | errors
+    fields = {
+        url: {
+            kind.partition("/")[0]: set(content["schema"]["properties"])
+            for kind, content in document["paths"][url]["post"]["requestBody"]["content"].items()
+        }
+        for url in (URL, LOOKUP)
+    }
+    options = {"labels", "template", "top_k", "open_set"}
+    assert fields[URL] == {"application": {"image", "images"} | options, "multipart": {"image"} | options}
+    assert fields[LOOKUP] == {"application": {"image", "images", "k"}, "multipart": {"image", "k"}}
+
+
+def test_the_openapi_document_describes_the_answers(client: TestClient) -> None:
+    schemas = client.get("/v1/openapi.json").json()["components"]["schemas"]
+    body = {"image": b64(png()), "labels": LABELS}
+    result = client.post(URL, json=body).json()["results"][0]
+    word = client.post(LOOKUP, json={"image": b64(png())}).json()["results"][0]["nearest"][0]
+    for found, name in (
+        (result, "Result"),
+        (result["open_set"], "OpenSet"),
+        (result["open_set"]["nearest"][0], "Nearest"),
+        (word, "Word"),
+    ):
+        assert set(found) == set(schemas[name]["properties"])
+
+
+def test_lookup_finds_words_with_what_is_known_of_them(client: TestClient) -> None:
+    as_json = client.post(LOOKUP, json={"images": [b64(png()), b64(png(colour="blue"))], "k": 4})
+    files = [("image", ("x.png", png())), ("image", ("y.png", png(colour="blue")))]
+    as_form = client.post(LOOKUP, files=files, data={"k": "4"})
+    assert as_json.status_code == as_form.status_code == 200
+    assert as_json.json() == as_form.json()
+    assert as_json.json()["vocabulary"] == "x"
+    for result in as_json.json()["results"]:
+        words = result["nearest"]
+        assert len({w["label"] for w in words}) == len(words) == 4
+        assert [w["similarity"] for w in words] == sorted((w["similarity"] for w in words), reverse=True)
+        assert all(w["metadata"] == {"gloss": f"a {w['label']}"} for w in words)
+    everything = client.post(LOOKUP, json={"image": b64(png())}).json()["results"][0]["nearest"]
+    assert len(everything) == 6  # all that there are; 10 were asked for
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, (422, "invalid", "image")),
+        ({"image": b64(png()), "k": 0}, (422, "invalid", "k")),
+        ({"image": b64(png()), "k": 101}, (422, "invalid", "k")),
+        ({"image": b64(png()), "k": "many"}, (422, "invalid", "k")),
+        ({"image": b64(png()), "labels": LABELS}, (422, "invalid", "labels")),
+        ({"images": [b64(png())] * 4}, (413, "too_large", "images")),
+        ({"images": [b64(png()), b64(b"x")]}, (415, "not_an_image", "images.1")),
+    ],
+)
+def test_impossible_lookups(client: TestClient, body: Any, expected: tuple[int, str, str | None]) -> None:
+    assert error_of(client.post(LOOKUP, json=body)) == expected
+
+
+def test_a_lookup_without_a_vocabulary_is_not_found(without_vocabulary: TestClient) -> None:
+    response = without_vocabulary.post(LOOKUP, json={"image": b64(png())})
+    assert error_of(response) == (404, "not_found", None)
+    assert "--index" in response.json()["error"]["message"]
 
 
 json_values = st.recursive(
@@ -164,10 +250,13 @@ json_values = st.recursive(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.sampled_from(["image", "images", "labels", "template", "top_k", "open_set", "x"]), json_values))
-def test_no_json_makes_a_500(client: TestClient, body: dict[str, Any]) -> None:
+@given(
+    st.sampled_from([URL, LOOKUP]),
+    st.dictionaries(st.sampled_from(["image", "images", "labels", "template", "top_k", "open_set", "k", "x"]), json_values),
+)
+def test_no_json_makes_a_500(client: TestClient, url: str, body: dict[str, Any]) -> None:
     body.setdefault("image", b64(png()))
     content = json.dumps(body)
-    response = client.post(URL, content=content, headers={"content-type": "application/json"})
+    response = client.post(url, content=content, headers={"content-type": "application/json"})
     assert response.status_code in (200, 400, 413, 415, 422)
     assert response.status_code == 200 or error_of(response)

@@ -17,8 +17,6 @@ from candor.clip.artifact import BackboneRef
 from candor.clip.backbone import Backbone
 from candor.errors import InvalidInput
 from service.classifier import Classifier
-from vocab_index.index import VocabularyIndex
-from vocab_index.words import collect
 
 LABELS = ("red umbrella", "Blue_Anchor", "snowman")
 
@@ -162,29 +160,17 @@ def test_a_template_of_the_caller_replaces_the_tuned_prompt(tiny_clip: Backbone,
     assert torch.equal(label_set.text_features, tiny_clip.encode_text(texts))
 
 
-def test_a_label_set_is_encoded_once(tiny_clip: Backbone) -> None:
-    classifier = Classifier(tiny_clip, cached_label_sets=2)
-    first = classifier.label_set(LABELS)
-    assert classifier.label_set(list(LABELS)) is first
-    classifier.label_set(["a", "b"])
+def test_a_label_set_is_encoded_once_and_memory_is_bounded(tiny_clip: Backbone) -> None:
+    size = Classifier(tiny_clip).label_set(["a", "b"]).nbytes
+    classifier = Classifier(tiny_clip, label_cache_bytes=2 * (2 * size))  # half is for label sets: two of two labels
+    first = classifier.label_set(["a", "b"])
     classifier.label_set(["a", "c"])
-    assert classifier.label_set(LABELS) is not first  # only two are kept
-
-
-def test_nearest_words_come_from_the_vocabulary(tiny_clip: Backbone) -> None:
-    index = VocabularyIndex.build(tiny_clip, collect("x", ["cat", "dog", "sun"]))
-    classifier = Classifier(tiny_clip, index=index)
-    prediction = classifier.classify(images()[:1], classifier.label_set(LABELS), nearest=2)[0]
-    feature = tiny_clip.encode_images(images()[:1])
-    cosines = dict(
-        zip(
-            index.words,
-            (feature @ tiny_clip.encode_text([f"a photo of a {w}." for w in index.words]).T)[0].tolist(),
-            strict=True,
-        )
-    )
-    assert [n.word for n in prediction.nearest] == sorted(cosines, key=lambda w: -cosines[w])[:2]
-    assert classifier.classify(images()[:1], classifier.label_set(LABELS), nearest=0)[0].nearest == ()
+    assert classifier.label_set(["a", "b"]) is first
+    classifier.label_set(["a", "d"])  # the oldest is now a and c
+    assert classifier.label_set(["a", "b"]) is first
+    classifier.label_set(["a", "e"])
+    classifier.label_set(["a", "f"])
+    assert classifier.label_set(["a", "b"]) is not first
 
 
 def test_impossible_labels(tiny_clip: Backbone) -> None:

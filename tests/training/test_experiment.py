@@ -24,7 +24,7 @@ from training.experiment.store import RunStore
 from training.experiment.summary import percent, summarise
 from training.report import EvaluatedRun
 from vocab_index.index import VocabularyIndex
-from vocab_index.words import collect
+from vocab_index.sources.words import collect
 
 TRAIN = {"shots": 2, "epochs": 2, "batch_size": 4, "learner": {"n_ctx": 2}, "outliers": {"pool": 3}}
 VOCABULARY = Vocabulary(collect("few", ["green anchor", "red cat face", "plum sun", "teal ankh"]), "a picture of a {}.")

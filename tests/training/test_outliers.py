@@ -1,4 +1,4 @@
-"""DOR's candidates against loops in float64 and lists by hand."""
+"""DOR's candidates for a data set against loops in float64 and lists by hand."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from training.config import OutlierConfig, TrainConfig
 from training.data import ImageDataset
 from training.outliers import find_outliers
 from training.run import Features
-from vocab_index.index import Outliers, VocabularyIndex
-from vocab_index.words import collect
+from vocab_index.index import VocabularyIndex
+from vocab_index.outliers import OutlierPool
+from vocab_index.sources.words import collect
 
 BASE, NEW = ("red umbrella", "Snow_Leopard", "cherry"), ("tea pot", "owl", "sun")
 TEMPLATE = "a {}."
@@ -75,7 +76,7 @@ def mean_cosine(clip: Backbone, word: str) -> float:
 
 def found(
     clip: Backbone, index: VocabularyIndex | None, dataset: ImageDataset, features: Features, **settings: object
-) -> Outliers:
+) -> OutlierPool:
     return find_outliers(clip, index, dataset, features, TrainConfig(seed=4, outliers=OutlierConfig(**settings)))
 
 
@@ -111,7 +112,7 @@ def test_ranked_selections_are_the_loops(
 def test_random_words_are_any_words(
     glyph_clip: Backbone, index: VocabularyIndex, dataset: ImageDataset, features: Features
 ) -> None:
-    draws = [index.outliers(features.zero_shot["base"], 5, dataset.classnames, "random", seed) for seed in range(200)]
+    draws = [OutlierPool.random(index, features.zero_shot["base"], 5, dataset.classnames, seed) for seed in range(200)]
     assert all(len(set(draw.words)) == 5 for draw in draws)
     counts = {word: sum(word in draw.words for draw in draws) for word in sorted(IS_NEITHER)}
     assert sum(counts.values()) == 1000  # no class name among them
@@ -160,9 +161,9 @@ def test_what_cannot_be(
     with pytest.raises(InvalidInput, match="made with glyph-clip dc3beec28432, not with this glyph-clip "):
         found(tiny_clip, index, dataset, features)
     with pytest.raises(InvalidInput, match="unknown selection 'best'; valid: near, far, random"):
-        index.outliers(features.zero_shot["base"], 5, (), "best")
+        OutlierPool.select("best", index, features.zero_shot["base"], 5, ())
     with pytest.raises(InvalidInput, match="no word that does not contain a class name"):
-        index.outliers(features.zero_shot["base"], 5, [*IS_BASE, *IS_NEW, *IS_NEITHER])
+        OutlierPool.near(index, features.zero_shot["base"], 5, [*IS_BASE, *IS_NEW, *IS_NEITHER])
 
 
 def test_words_that_do_not_fit_beside_the_context_are_dropped(

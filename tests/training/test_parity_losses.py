@@ -11,14 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from candor.clip import ContextLearner, LearnerConfig, tokenize_names
+from candor.clip import ContextLearner, LearnerConfig
 from candor.clip.backbone import Backbone
 from training.config import OutlierConfig, TrainConfig
 from training.data import ImageDataset
 from training.loop import CachedViews
-from training.regularizers import DynamicOutlierRegularization
 from training.run import Features, Shots, Tuned, tune
-from vocab_index.index import Outliers
+from vocab_index.outliers import OutlierPool, OutlierSampler
 
 BASE = ("cat", "skull_and_crossbones", "the second of many fleur-de-lis", "black cat face")
 NEW = ("dog", "sun", "anchor", "umbrella")
@@ -51,13 +50,12 @@ class Problem:
         nothing = self.image_features[:0], self.labels[:0]
         shots = Shots(CachedViews(self.image_features[:, None]), self.labels, nothing)
         words = self.clip.encode_text([TEMPLATE.format(word) for word in WORDS])
-        outliers = Outliers(WORDS, (0.5,) * len(WORDS), words, ())
+        outliers = OutlierPool(WORDS, (0.5,) * len(WORDS), words, ())
         return tune(self.clip, dataset, Features({}, {"base": zero_shot}), shots, method, config, outliers)
 
     def drawn(self, config: TrainConfig, step: int) -> list[str]:
         """The outliers of a step: asked of the code, as its draw is tested elsewhere."""
-        names = tokenize_names(self.clip, WORDS, 1)
-        rows = DynamicOutlierRegularization(names, torch.zeros(len(WORDS), 1), DRAWN, config.seed).draw(step)
+        rows = OutlierSampler(len(WORDS), DRAWN, config.seed).draw(step)
         assert len(set(rows.tolist())) == DRAWN
         return [WORDS[row] for row in rows]
 

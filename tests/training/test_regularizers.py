@@ -13,6 +13,7 @@ from candor.clip.prompt_tokens import TokenizedNames, tokenize_names
 from candor.errors import InvalidInput
 from training.methods import METHODS, method_weights
 from training.regularizers import DynamicOutlierRegularization, KgCoOp, StepOutput
+from vocab_index.outliers import OutlierSampler
 
 
 def unit(*shape: int) -> torch.Tensor:
@@ -46,7 +47,7 @@ def test_dor_holds_the_outliers_of_this_step_and_not_the_classes(tiny_clip: Back
         asked.append(chosen.names)
         return torch.stack([tuned[name] for name in chosen.names])
 
-    dor = DynamicOutlierRegularization(names, zero_shot, batch_size=3, seed=5)
+    dor = DynamicOutlierRegularization(names, zero_shot, OutlierSampler(8, batch_size=3, seed=5))
     for number in range(20):
         value = dor(step(unit(2, 5), unit(2, 5), encode_names, number)).item()
         rows = [words.index(name) for name in asked[-1]]
@@ -59,30 +60,11 @@ def test_dor_holds_the_outliers_of_this_step_and_not_the_classes(tiny_clip: Back
 
 def test_dor_uses_all_outliers_where_there_are_few(tiny_clip: Backbone) -> None:
     names = tokenize_names(tiny_clip, ["a", "b"], 4)
-    dor = DynamicOutlierRegularization(names, unit(2, 5), batch_size=100, seed=0)
+    dor = DynamicOutlierRegularization(names, unit(2, 5), OutlierSampler(2, batch_size=100, seed=0))
     assert 0 <= dor(step(unit(2, 5), unit(2, 5), lambda chosen: unit(len(chosen), 5))).item() <= 2
-    with pytest.raises(InvalidInput, match="2 outliers but 3"):
-        DynamicOutlierRegularization(names, unit(3, 5), 1, 0)
-
-
-def draws(dor: DynamicOutlierRegularization, steps: int = 200) -> list[list[int]]:
-    return [sorted(dor.draw(number).tolist()) for number in range(steps)]
-
-
-def test_draws_are_fixed_fresh_or_weighted(tiny_clip: Backbone) -> None:
-    names = tokenize_names(tiny_clip, [f"word {letter}" for letter in "abcdefgh"], 4)
-    zero_shot = unit(8, 5)
-    fresh = DynamicOutlierRegularization(names, zero_shot, 3, seed=5)
-    assert draws(fresh) == draws(DynamicOutlierRegularization(names, zero_shot, 3, seed=5))  # by seed and step, no state
-    assert draws(fresh) != draws(DynamicOutlierRegularization(names, zero_shot, 3, seed=6))
-    fixed = DynamicOutlierRegularization(names, zero_shot, 3, seed=5, resample=False)
-    assert draws(fixed) == [sorted(fresh.draw(0).tolist())] * 200
-    chances = torch.tensor([0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
-    weighted = DynamicOutlierRegularization(names, zero_shot, 1, seed=5, chances=chances)
-    share = sum(drawn == [0] for drawn in draws(weighted, 1000)) / 1000
-    assert share == pytest.approx(0.9 / 1.6, abs=0.05)
-    uniform = DynamicOutlierRegularization(names, zero_shot, 1, seed=5)
-    assert sum(drawn == [0] for drawn in draws(uniform, 1000)) / 1000 == pytest.approx(1 / 8, abs=0.04)
+    for features, count in ((3, 2), (2, 3)):
+        with pytest.raises(InvalidInput, match=f"2 outliers but {features} zero-shot features and a sampler over {count}"):
+            DynamicOutlierRegularization(names, unit(features, 5), OutlierSampler(count, 1, 0))
 
 
 def test_methods_carry_the_published_weights() -> None:

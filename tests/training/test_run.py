@@ -24,7 +24,7 @@ from training.features import FeatureCache, encode_samples
 from training.loop import ImageViews
 from training.methods import METHODS, check_method
 from training.run import Features, Images, Shots, encode_shots, evaluate_learner, evaluate_zero_shot, prepare, tune
-from vocab_index.index import Outliers
+from vocab_index.outliers import OutlierPool
 
 NAMES = ("cat", "dog", "sun", "old_anchor", "umbrella", "owl")
 TWO_SHOTS = TrainConfig(
@@ -52,9 +52,9 @@ def dataset(tmp_path: Path) -> ImageDataset:
 
 
 @pytest.fixture
-def outliers(glyph_clip: Backbone) -> Outliers:
+def outliers(glyph_clip: Backbone) -> OutlierPool:
     words = ("moon", "teapot", "fork", "snail")
-    return Outliers(words, (0.4, 0.3, 0.2, 0.1), glyph_clip.encode_text([f"a {word}." for word in words]), ())
+    return OutlierPool(words, (0.4, 0.3, 0.2, 0.1), glyph_clip.encode_text([f"a {word}." for word in words]), ())
 
 
 def spoil(sample: Sample) -> str:
@@ -166,7 +166,7 @@ class Recorded:
 
 
 def test_every_method_starts_alike_and_sees_the_same_batches(
-    glyph_clip: Backbone, dataset: ImageDataset, outliers: Outliers
+    glyph_clip: Backbone, dataset: ImageDataset, outliers: OutlierPool
 ) -> None:
     config = TWO_SHOTS.model_copy(update={"warmup_lr": 0.0, "weight_decay": 0.0})
     features, shots = prepare(glyph_clip, dataset), encode_shots(glyph_clip, dataset, config)
@@ -234,7 +234,7 @@ CHANGES: dict[str, Change] = {
 
 
 @pytest.fixture
-def arguments(glyph_clip: Backbone, dataset: ImageDataset, outliers: Outliers, tmp_path: Path) -> dict[str, Any]:
+def arguments(glyph_clip: Backbone, dataset: ImageDataset, outliers: OutlierPool, tmp_path: Path) -> dict[str, Any]:
     """Of `tune`."""
     return {
         "backbone": glyph_clip,

@@ -1,58 +1,20 @@
-"""Vocabularies, WordNet's nouns, and what overlaps a class name."""
+"""Vocabularies: each word once, of any source."""
 
 from __future__ import annotations
 
-import time
+import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candor.errors import IntegrityError, InvalidInput
-from vocab_index import wordnet
-from vocab_index.words import OverlapFilter, collect, load_words
+from candor.clip.templates import readable
+from candor.errors import InvalidInput
+from vocab_index.sources.filters import Filter
+from vocab_index.sources.words import LONGEST_WORD, collect, load_words
 
-DEBIAN = Path("/usr/share/wordnet")
-
-
-def test_the_shipped_nouns_are_wordnets() -> None:
-    nouns = wordnet.nouns()
-    assert len(nouns) == 117_798  # faiss.md 8.3: lemmas of WordNet 3.0
-    assert {"dog", "New York", "snow leopard", "'hood"} <= set(nouns)
-    assert not any("_" in noun or noun.startswith("#") for noun in nouns)
-
-
-@pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's wordnet-base is not installed")
-def test_the_shipped_list_is_what_the_parser_reads() -> None:
-    notice, words = wordnet.parse(DEBIAN)
-    assert words == wordnet.nouns()
-    assert "WordNet 3.0 Copyright 2006 by Princeton University" in notice
-
-
-def test_the_parser_on_a_tiny_database(tmp_path: Path) -> None:
-    notice = "  1 Copyright notice  \n"
-    synsets = ["00000000 05 n 02 dog 0 domestic_dog 0 000 | an animal\n", "00000000 15 n 01 New_York 0 000 | a city\n"]
-    offsets, data = [], notice
-    for synset in synsets:
-        offsets.append(len(data))
-        data += synset
-    (tmp_path / "data.noun").write_text(data)
-    lines = [
-        f"dog n 1 2 @ ~ 1 1 {offsets[0]:08d}  ",
-        f"domestic_dog n 1 0 1 0 {offsets[0]:08d}  ",
-        f"new_york n 1 0 1 0 {offsets[1]:08d}  ",
-    ]
-    (tmp_path / "index.noun").write_text(notice + "\n".join(lines) + "\n")
-    assert wordnet.parse(tmp_path) == ("Copyright notice", ["dog", "domestic dog", "New York"])
-    with pytest.raises(IntegrityError, match="wordnet-base"):
-        wordnet.parse(tmp_path / "nowhere")
-
-
-def test_the_licence_travels_with_the_list() -> None:
-    licence = Path(wordnet.__file__).with_name("LICENSE.wordnet").read_text()
-    assert "WordNet 3.0 Copyright 2006 by Princeton University" in licence
-    assert "WITHOUT FEE" in licence.upper()
+NONE_DROPPED = {"blank": 0, "repeated": 0, "too long": 0, "filtered": 0, "over the limit": 0}
 
 
 def test_a_text_file_loses_blanks_and_repetitions(tmp_path: Path) -> None:
@@ -60,11 +22,81 @@ def test_a_text_file_loses_blanks_and_repetitions(tmp_path: Path) -> None:
     path.write_text("Snow_Leopard\nsnow  leopard\n\n  \ncafé\ncat\u2028dog\n", encoding="utf-8")
     words = load_words(str(path))
     assert words.words == ("Snow Leopard", "café", "cat", "dog")
-    assert words.dropped == 3
+    assert words.dropped == NONE_DROPPED | {"blank": 2, "repeated": 1}
+    assert (words.source, list(words.metadata)) == ("words.txt", [])
+
+
+def test_words_of_any_length_but_no_longer_than_the_longest() -> None:
+    words = collect("x", ["a" * LONGEST_WORD, "b" * (LONGEST_WORD + 1), f"  {'c' * LONGEST_WORD}\t"])
+    assert words.words == ("a" * LONGEST_WORD, "c" * LONGEST_WORD)
+    assert words.dropped == NONE_DROPPED | {"too long": 1}
+
+
+def test_collect_keeps_the_first_spelling() -> None:
+    assert collect("x", ["The_Hague", "the hague"]).words == ("The Hague",)
+    decomposed = unicodedata.normalize("NFD", "Café")
+    assert collect("x", [decomposed, "CAFÉ", "STRASSE", "straße"]).words == ("Café", "STRASSE")
+
+
+@given(st.lists(st.text("aAß_ é\u0301e\n", max_size=4)))
+def test_every_entry_is_kept_once_or_counted_once(entries: list[str]) -> None:
+    seen: list[str] = []
+    blank = 0
+    for entry in entries:
+        word = unicodedata.normalize("NFC", " ".join(entry.replace("_", " ").split()))
+        blank += not word
+        if word and word.casefold() not in [other.casefold() for other in seen]:
+            seen.append(word)
+    if not seen:
+        with pytest.raises(InvalidInput, match="holds no word"):
+            collect("x", entries)
+        return
+    found = collect("x", entries)
+    assert found.words == tuple(seen) == tuple(readable(word) for word in seen)
+    assert found.dropped == NONE_DROPPED | {"blank": blank, "repeated": len(entries) - blank - len(seen)}
+
+
+def test_sources_are_merged_in_order_and_the_first_metadata_stays(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text("label,price\nRed Mug,3\ncat,4\n")
+    (tmp_path / "more.jsonl").write_text('{"label": "red_mug", "price": 5}\n{"label": "blue mug", "price": 6}\n')
+    (tmp_path / "plain.txt").write_text("Cat\ndog\n")
+    files = [str(tmp_path / name) for name in ("plain.txt", "shop.csv", "more.jsonl")]
+    words = load_words([*files, "small"], known={"small": ["Blue Mug", "green mug"]})
+    assert words.words == ("Cat", "dog", "Red Mug", "blue mug", "green mug")
+    assert list(words.metadata) == [{}, {}, {"price": "3"}, {"price": 6}, {}]
+    assert words.dropped == NONE_DROPPED | {"repeated": 3}
+    assert words.source == "plain.txt + shop.csv + more.jsonl + small"
+
+
+def test_wordnet_merged_with_a_file_keeps_both_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "shop.csv"
+    path.write_text("label,price\nDog,3\nsnow leopard plush,4\n")
+    words = load_words([str(path), "wordnet"])
+    assert len(words.words) == len(words.metadata) == 117_798 + 1
+    assert words.words[:2] == ("Dog", "snow leopard plush")
+    assert words.metadata[0] == {"price": "3"}
+    assert words.metadata[words.words.index("cat")]["category"] == "animal"
+    assert words.dropped == NONE_DROPPED | {"repeated": 1}
+
+
+def test_a_filtered_word_leaves_room_for_another_of_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "words.csv"
+    path.write_text("label,category\nmint,place\nMint,plant\nrose,plant\n")
+    words = load_words(str(path), Filter(frozenset({"plant"})))
+    assert words.words == ("Mint", "rose")
+    assert words.dropped == NONE_DROPPED | {"filtered": 1}
+
+
+def test_at_most_so_many_words_evenly_spread() -> None:
+    letters = {"letters": "abcdefghij"}
+    assert load_words("letters", Filter(limit=4), known=letters).words == ("a", "c", "f", "h")  # 0, 2.5, 5, 7.5
+    assert load_words("letters", Filter(limit=4), known=letters).dropped == NONE_DROPPED | {"over the limit": 6}
+    assert load_words("letters", Filter(limit=10), known=letters).words == tuple("abcdefghij")
+    assert load_words("letters", Filter(limit=11), known=letters).dropped == NONE_DROPPED
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "No such file"), (b"\xff\xfe", "not UTF-8"), (b"\n \n", "holds no word")]
+    ("content", "message"), [(None, "No such file"), (b"\xff\xfe", "not UTF-8"), (b"\n \n", r"holds no word \(2 blank\)")]
 )
 def test_bad_vocabularies(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "words.txt"
@@ -74,68 +106,14 @@ def test_bad_vocabularies(tmp_path: Path, content: bytes | None, message: str) -
         load_words(str(path))
 
 
-@pytest.mark.parametrize(
-    ("word", "overlaps"),
-    [
-        ("cat", True),
-        ("Cats", True),
-        ("wild cat", True),
-        ("wild-cat", True),
-        ("catfish", False),
-        ("category", False),
-        ("Red Umbrella", True),
-        ("two red umbrellas", True),
-        ("red beach umbrella", False),
-        ("umbrella", False),
-        ("cherries", True),
-        ("glass", False),
-        ("gla", False),
-    ],
-)
-def test_overlap_is_a_run_of_whole_words(word: str, overlaps: bool) -> None:
-    assert OverlapFilter(["cat", "red_umbrella", "cherry"]).overlaps(word) is overlaps
+def test_no_source_is_no_vocabulary() -> None:
+    with pytest.raises(InvalidInput, match="'wordnet'"):
+        load_words([])
 
 
-PLURALS = """bus buses; lens lenses; tomato tomatoes; hero heroes; wolf wolves; knife knives; leaf leaves; iris irises;
-    cookie cookies; movie movies; zombie zombies; pie pies; glass glasses; box boxes; city cities; fish fishes; gas gases;
-    church churches; brush brushes; quiz quizzes; shoe shoes; house houses; rose roses; glove gloves; wave waves; axe axes;
-    cactus cactuses; menu menus; ski skis; cat cats; elf elves; scarf scarves; wife wives"""
-UNLIKE = """glass glas; bus bu; us u; gas ga; chess ches; class clas; plane plan; planes plan; pines pins; canes cans;
-    princess princes; brass bras; cafe caves; leaf leave; toes to; fish fist; catfish cat; needless needles"""
-
-
-def pairs(text: str) -> list[tuple[str, ...]]:
-    return [tuple(pair.split()) for pair in text.split(";")]
-
-
-@pytest.mark.parametrize(("one", "many"), pairs(PLURALS))
-def test_a_name_and_its_plural_overlap_both_ways(one: str, many: str) -> None:
-    for name, word in ((one, many), (many, one), (one, one), (many, many)):
-        assert OverlapFilter([name]).overlaps(word)
-        assert OverlapFilter([f"red {name}"]).overlaps(f"big-red {word.upper()} club")
-
-
-@pytest.mark.parametrize(("one", "other"), pairs(UNLIKE))
-def test_words_that_only_look_like_plurals_do_not_overlap(one: str, other: str) -> None:
-    assert not OverlapFilter([one]).overlaps(other)
-    assert not OverlapFilter([other]).overlaps(one)
-
-
-def test_every_word_of_wordnet_against_a_hundred_names_takes_seconds_at_most() -> None:
-    """About 0.4 s on one core; the bound is wide, since machines are shared."""
-    nouns = wordnet.nouns()
-    names = nouns[:: len(nouns) // 100][:100]
-    start = time.process_time()
-    overlap = OverlapFilter(names)
-    found = {noun for noun in nouns if overlap.overlaps(noun)}
-    assert time.process_time() - start < 4
-    assert set(names) <= found
-
-
-@given(st.text("abs -_", max_size=12), st.text("abs -_", max_size=12), st.text("ab", min_size=1, max_size=5))
-def test_a_name_within_a_phrase_is_always_found(before: str, after: str, name: str) -> None:
-    assert OverlapFilter([name]).overlaps(f"{before} {name.upper()} {after}")
-
-
-def test_collect_keeps_the_first_spelling() -> None:
-    assert collect("x", ["The_Hague", "the hague"]).words == ("The Hague",)
+def test_phrases_of_more_words_are_filtered() -> None:
+    known = {"x": ["cat", "snow_leopard", "New York City", "dog"]}
+    assert load_words("x", Filter(max_words=1), known=known).words == ("cat", "dog")
+    found = load_words("x", Filter(max_words=2), known=known)
+    assert found.words == ("cat", "snow leopard", "dog")
+    assert found.dropped == NONE_DROPPED | {"filtered": 1}

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 import psutil
@@ -24,9 +21,8 @@ from training.bench.steps import STEPS, Task, make_task
 from training.data import Sample
 from training.features import FreshViews, encode_samples
 from training.loop import CachedViews, ImageViews
+from vocab_index.bench.timing import alone
 
-Given = ParamSpec("Given")
-Found = TypeVar("Found")
 WATCH = 0.001  # seconds between two looks at the memory
 
 
@@ -71,17 +67,12 @@ class Measured:
 
 def measure_step(kind: str, setting: Setting) -> Measured:
     """One way of taking a step (a name of STEPS), in a process of its own."""
-    return _alone(_measure_step, kind, setting)
+    return alone(_measure_step, kind, setting)
 
 
 def measure_epochs(setting: Setting) -> tuple[float, float]:
     """Seconds of an epoch of two batches with kept views, and with a fresh view of every image, in a process of its own."""
-    return _alone(_measure_epochs, setting)
-
-
-def _alone(function: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs) -> Found:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *args, **kwargs).result()
+    return alone(_measure_epochs, setting)
 
 
 def _task(setting: Setting) -> Task:

@@ -20,7 +20,8 @@ from candor.errors import InvalidInput
 from training.config import TrainConfig
 from training.loop import CachedViews, TrainingData, forward, loss_terms
 from training.regularizers import DynamicOutlierRegularization
-from vocab_index.wordnet import nouns
+from vocab_index.outliers import OutlierSampler
+from vocab_index.sources.wordnet import nouns
 
 # The first flowers of Oxford Flowers 102: names as label sets have them, one to five words, up to eight tokens.
 CLASSNAMES = tuple(Path(__file__).with_name("classnames.txt").read_text().splitlines())
@@ -101,7 +102,8 @@ def shared(task: Task, dor: bool) -> Callable[[], Tensor]:
     features = backbone.encode_image(task.pixels)
     unused = backbone.encode_text(fill(DEFAULT_TEMPLATE, task.classnames))
     data = TrainingData(CachedViews(features[:, None]), task.labels, classes, unused, (features[:0], task.labels[:0]))
-    everything = DynamicOutlierRegularization(outliers, task.zero_shot, len(outliers), seed=0)
+    sampler = OutlierSampler(len(outliers), len(outliers), seed=0)
+    everything = DynamicOutlierRegularization(outliers, task.zero_shot, sampler)
     regularizers = {"dor": (DynamicOutlierRegularization.weight, everything)} if dor else {}
     batch = torch.arange(len(task.labels), device=backbone.device)
 

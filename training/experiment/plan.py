@@ -10,7 +10,7 @@ from candor.errors import CandorError, InvalidInput
 from training.datasets import load_dataset
 from training.experiment.job import Job, dataset_digest, words_digest
 from training.experiment.recipe import ZERO_SHOT, Experiment, Row
-from vocab_index.words import WordList
+from vocab_index.sources.words import WordList
 
 Tables = dict[str, dict[str, list[Job]]]  # title of a table -> name of a row -> its runs, data set by data set
 

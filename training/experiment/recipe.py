@@ -58,7 +58,7 @@ class Experiment(_Settings):
         description: a paragraph under the title.
         model: open_clip model, or the embedded glyph-clip.
         pretrained: its weights; glyph-clip needs none.
-        vocabulary: where DOR's outliers come from: "wordnet", "glyphs", or a text file with a word a line.
+        vocabulary: where DOR's outliers come from: "wordnet", "glyphs", or a file (docs/vocabulary.md).
         datasets: names of data sets.
         methods: rows of the main table: names in METHODS, and "zero-shot".
         seeds: from 0, one run each; shots, start, order and outliers of a seed are the same for every method.

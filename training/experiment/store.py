@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from candor.clip.artifact import Scope
+from candor.files import write_whole
 from training.evaluation import ScopeResult
 from training.experiment.job import Job
 from training.report import Figures, json_figures
@@ -121,19 +120,3 @@ class RunStore:
     def save(self, job: Job, record: StoredRun) -> None:
         """Write a run whole or not at all."""
         write_whole(self.path(job), record.model_dump_json() + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill at any instant leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise

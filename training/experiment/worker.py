@@ -35,7 +35,8 @@ from training.experiment.store import RunStore, StoredRun, StoredScope, packed_s
 from training.features import FeatureCache
 from training.outliers import find_outliers
 from training.run import Images, encode_shots, evaluate_learner, evaluate_zero_shot, prepare, tune
-from vocab_index.index import Outliers, VocabularyIndex
+from vocab_index.index import VocabularyIndex
+from vocab_index.outliers import OutlierPool
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Worker:
             self._keep(job, start, evaluate_zero_shot(self.backbone, features))
             return
         dataset = self.dataset(job.dataset)
-        outliers: Outliers | None = None
+        outliers: OutlierPool | None = None
         if uses_outliers(job.method):
             index = self.index() if uses_vocabulary(job.method, job.config) else None
             outliers = find_outliers(self.backbone, index, dataset, features, job.config)

@@ -12,7 +12,7 @@ from torch import Tensor
 from candor.clip.backbone import Backbone
 from candor.clip.prompt_tokens import TokenizedNames
 from training.config import TrainConfig
-from vocab_index.index import Outliers
+from vocab_index.outliers import OutlierPool
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RunSetting:
     config: TrainConfig
     n_ctx: int
     classnames: tuple[str, ...]
-    outliers: Outliers | None
+    outliers: OutlierPool | None
 
 
 class Regularizer(ABC):

@@ -1,72 +1,10 @@
-"""Words: reading a vocabulary, and telling which of its words overlap a class name."""
+"""Which words overlap a class name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
-
-from candor.clip.templates import readable
-from candor.errors import InvalidInput
-from vocab_index import wordnet
-
-
-@dataclass(frozen=True)
-class WordList:
-    """A vocabulary.
-
-    Attributes:
-        source: "wordnet" or the file's name; several joined by " + ".
-        words: distinct words and phrases.
-        dropped: why entries were left out -> how many; such as "blank", "repeated", "too long", "filtered".
-        metadata: what is known of each word (JSON values); empty, or one mapping a word.
-    """
-
-    source: str
-    words: tuple[str, ...]
-    dropped: Mapping[str, int]
-    metadata: Sequence[Mapping[str, Any]] = ()
-
-
-def load_words(source: str) -> WordList:
-    """Read a vocabulary.
-
-    Args:
-        source: "wordnet", or the path of a UTF-8 text file with a word or phrase a line.
-
-    Raises:
-        InvalidInput: no such file, not UTF-8 text, or no word in it.
-    """
-    if source == "wordnet":
-        return collect("wordnet", wordnet.nouns())
-    path = Path(source)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InvalidInput(f"cannot read vocabulary {source!r}: {problem}; valid: 'wordnet' or a text file") from error
-    return collect(path.name, lines)
-
-
-def collect(source: str, entries: Iterable[str]) -> WordList:
-    """A word list of any entries; the first spelling of each is kept."""
-    kept: dict[str, str] = {}
-    dropped = {"blank": 0, "repeated": 0}
-    for entry in entries:
-        word = readable(entry)
-        if not word:
-            dropped["blank"] += 1
-        elif word.casefold() in kept:
-            dropped["repeated"] += 1
-        else:
-            kept[word.casefold()] = word
-    if not kept:
-        raise InvalidInput(f"vocabulary {source!r} holds no word")
-    return WordList(source, tuple(kept.values()), dropped)
-
 
 PLURALS = (  # ending of a plural -> endings of what it may be the plural of; no -es after a plain consonant: planes, plan
     ("ies", ("y", "ie")),

@@ -1,0 +1,1 @@
+"""Where words come from: WordNet, files, filters; and which words overlap a class name."""

@@ -1,0 +1,1 @@
+"""Vectors in FAISS, and exact and approximate search among them."""
