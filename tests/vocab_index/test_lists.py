@@ -15,6 +15,7 @@ from vocab_index.store.lists import (
     RECALL,
     fewest_probes,
     fit_centroids,
+    likely_queries,
     list_count,
     nearest_list,
     recall_at_ten,
@@ -43,11 +44,11 @@ def test_ten_neighbours_are_found_in_few_lists(store: VectorStore, vectors: np.n
     true = np.argsort(-(queries.astype(np.float64) @ vectors.T.astype(np.float64)), axis=1)[:, :10]
     found = store.search(queries, 10)[1]
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), true.tolist(), strict=True)])
-    assert recall > 0.97  # tuned to .99 on other queries
+    assert recall > 0.97  # tuned to .99 on harder queries
     assert store.recall is not None
     assert store.nprobe is not None
     assert RECALL <= store.recall <= 1
-    assert 1 <= store.nprobe < list_count(20_000) / 4
+    assert 1 <= store.nprobe < list_count(20_000) / 2
     store.save(tmp_path / "store")
     loaded = VectorStore.load(tmp_path / "store")
     assert (loaded.nprobe, loaded.recall) == (store.nprobe, None)
@@ -121,8 +122,27 @@ def test_the_fewest_lists_that_find_enough(lists: int, data: st.DataObject) -> N
     assert fewest_probes(recall_with, lists) == (enough, 0.995)
 
 
-def test_recall_leaves_the_query_itself_out() -> None:
-    true = np.array([[7, *range(20, 30)], [8, *range(40, 50)]])
-    found = np.array([[7, *range(20, 25), *range(60, 65)], [8, *range(40, 50)]])
-    assert recall_at_ten(found, true, np.array([7, 8])) == (5 + 10) / 20
-    assert recall_at_ten(np.array([[0]]), np.array([[0]]), np.array([0])) == 1.0  # a single vector has no neighbours
+def test_recall_is_the_share_that_was_found() -> None:
+    true = np.array([range(20, 30), range(40, 50)])
+    found = np.array([[*range(25, 30), *range(60, 65)], [*range(49, 39, -1)]])
+    assert recall_at_ten(found, true) == (5 + 10) / 20
+
+
+def test_likely_queries_are_turned_away_from_vectors() -> None:
+    vectors = np.random.default_rng(0).standard_normal((1000, 512)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = likely_queries(vectors)
+    assert queries.shape == (256, 512)
+    assert np.linalg.norm(queries, axis=1) == pytest.approx(1, abs=1e-5)
+    nearest = (queries.astype(np.float64) @ vectors.T.astype(np.float64)).max(axis=1)
+    assert np.mean(nearest) == pytest.approx(0.3, abs=0.02)
+    assert np.array_equal(queries, likely_queries(vectors))
+    assert likely_queries(vectors[:3]).shape == (3, 512)
+
+
+def test_lists_are_tuned_for_queries_that_lie_elsewhere(store: VectorStore, vectors: np.ndarray) -> None:
+    """Queries of another draw than those it was tuned on, with the same cosine to a vector."""
+    away = np.random.default_rng(7).standard_normal((500, 32))
+    queries = 0.3 * vectors[:500] + np.sqrt(1 - 0.3**2) * away / np.linalg.norm(away, axis=1, keepdims=True)
+    true = np.argsort(-(queries @ vectors.T.astype(np.float64)), axis=1)[:, :10]
+    assert recall_at_ten(store.search(queries.astype(np.float32), 10)[1], true) > 0.98

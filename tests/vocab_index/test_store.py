@@ -86,9 +86,13 @@ def test_inner_products_are_those_of_float64(stores: dict[str, VectorStore], nam
 @pytest.mark.parametrize("name", ["flat", "fp16", "mapped flat", "mapped fp16"])
 @pytest.mark.parametrize("count", [1, 2, 7, 33, 300])
 @pytest.mark.parametrize("k", [1, 10, 4999, 5000, 6000])
+@pytest.mark.parametrize("whole", [0, 2**22])
 def test_search_compares_all(
-    stores: dict[str, VectorStore], name: str, count: int, k: int, monkeypatch: pytest.MonkeyPatch
+    stores: dict[str, VectorStore], name: str, count: int, k: int, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(exact, "WHOLE", whole)  # 0: block by block
+    monkeypatch.setattr(exact, "QUERIES_AT_ONCE", 100)
+    monkeypatch.setattr(faiss_store, "FLAT_BLOCK", 900)
     monkeypatch.setattr(exact, "PRODUCTS_AT_ONCE", 100 * 5000)  # so that 300 queries take three steps
     monkeypatch.setattr(exact, "CONVERTED_AT_ONCE", 700 * 32)  # and half-precision vectors eight
     store, queries = stores[name], clustered(count, seed=1)
@@ -123,8 +127,13 @@ def test_equal_similarities_come_by_id(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("kind", ["flat", "fp16"])
 @pytest.mark.parametrize("queries", [1, 3, 9])
-def test_equal_similarities_at_the_cut_of_a_long_list(kind: Kind, queries: int) -> None:
+@pytest.mark.parametrize("whole", [0, 2**22])
+def test_equal_similarities_at_the_cut_of_a_long_list(
+    kind: Kind, queries: int, whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Long enough that the largest are sought in groups; three quarters of the vectors are the same one."""
+    monkeypatch.setattr(exact, "WHOLE", whole)
+    monkeypatch.setattr(faiss_store, "FLAT_BLOCK", 700)
     rng = np.random.default_rng(0)
     vectors = rng.integers(-1, 2, (3001, 6)).astype(np.float32)
     vectors[rng.permutation(3001)[:2200]] = 1

@@ -22,8 +22,8 @@ VISUAL = frozenset(
 class Filter:
     """Keeps the entries of some categories and lengths, and so many of them.
 
-    Categories and names ask only entries whose metadata has a category, as text: WordNet's, and those of a file with such a column. An
-    entry without one is kept.
+    Categories and names ask only entries whose metadata has a category, as text: WordNet's, and those of a file with such
+    a column. An entry without one is kept.
 
     Attributes:
         categories: which to keep, in lower case; None keeps all.

@@ -16,6 +16,8 @@ from torch import Tensor
 from vocab_index.store.vectors import slices
 
 PRODUCTS_AT_ONCE = 2**25  # 128 MB, whatever the number of queries
+WHOLE = 2**22  # products; beyond 16 MB of them new memory costs more than the search, so a buffer is filled block by block
+QUERIES_AT_ONCE = 256  # of that buffer
 CONVERTED_AT_ONCE = 2**21  # 8 MB of float32: near the processor, yet few enough pieces, each of which waits for all threads
 GROUP = 32
 
@@ -70,7 +72,14 @@ def streamed(queries: Tensor, blocks: Iterable[tuple[slice, Tensor]], count: int
     return products
 
 
-def search(queries: Tensor, products: Callable[[Tensor], Tensor], count: int, k: int) -> tuple[Tensor, Tensor]:
+def search(
+    queries: Tensor,
+    products: Callable[[Tensor], Tensor],
+    count: int,
+    k: int,
+    blocks: Callable[[], Iterable[tuple[slice, Tensor]]],
+    rows: int,
+) -> tuple[Tensor, Tensor]:
     """The k largest inner products of each query.
 
     Args:
@@ -78,15 +87,46 @@ def search(queries: Tensor, products: Callable[[Tensor], Tensor], count: int, k:
         products: gives the inner products (q, N) of some of the queries; none is NaN.
         count: N.
         k: from 1 to N.
+        blocks: gives all vectors, each once, by rising id: what many queries go through, in memory for one block.
+        rows: vectors of a block.
 
     Returns:
         Inner products (Q, k), highest first, and ids (Q, k). Equal products are ordered by id, at the cut too.
     """
     if not len(queries):
         return torch.empty(0, k), torch.empty(0, k, dtype=torch.int64)
+    if len(queries) * count > WHOLE and 8 * k < rows:
+        return _search_blocks(queries, blocks, products, k)
     at_once = max(1, PRODUCTS_AT_ONCE // count)
     found = [_largest(products(queries[some]), k) for some in slices(len(queries), at_once)]
     return torch.cat([similarity for similarity, _ in found]), torch.cat([ids for _, ids in found])
+
+
+def _search_blocks(
+    queries: Tensor, blocks: Callable[[], Iterable[tuple[slice, Tensor]]], products: Callable[[Tensor], Tensor], k: int
+) -> tuple[Tensor, Tensor]:
+    """Products are asked for again where equal ones stand at the cut, of which blocks may have dropped any."""
+    found = [_among_blocks(queries[some], blocks(), k) for some in slices(len(queries), QUERIES_AT_ONCE)]
+    similarity, ids = (torch.cat(part) for part in zip(*found, strict=True))
+    for row in (similarity[:, k - 1] == similarity[:, -1]).nonzero()[:, 0].tolist() if similarity.shape[1] > k else ():
+        whole = _largest(products(queries[row : row + 1]), k)
+        similarity[row, :k], ids[row, :k] = whole[0][0], whole[1][0]
+    return ordered(similarity[:, :k], ids[:, :k])
+
+
+def _among_blocks(queries: Tensor, blocks: Iterable[tuple[slice, Tensor]], k: int) -> tuple[Tensor, Tensor]:
+    """The k + 1 largest products, or all of them where there are fewer."""
+    room, tops = torch.empty(0), []
+    for rows, vectors in blocks:
+        if room.numel() < len(queries) * len(vectors):
+            room = torch.empty(len(queries) * len(vectors))
+        products = room[: len(queries) * len(vectors)].view(len(queries), len(vectors))
+        _multiply(queries, vectors, products)
+        similarity, ids = _top(products, min(k + 1, len(vectors)))
+        tops.append((similarity, ids + rows.start))
+    similarity, ids = (torch.cat(part, dim=1) for part in zip(*tops, strict=True))
+    best = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
+    return best.values, ids.gather(1, best.indices)
 
 
 def _largest(products: Tensor, k: int) -> tuple[Tensor, Tensor]:

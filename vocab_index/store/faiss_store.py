@@ -1,8 +1,8 @@
 """The one file that knows FAISS: it keeps the vectors, searches inverted lists, and searches on a GPU.
 
-FAISS's OpenMP never starts a team of threads here: its waiting threads spin, which on a busy machine costs more than the
-search (measured: 25 times), and FAISS shares OpenMP's settings with torch when torch was imported first. So every call
-runs on the thread that makes it, and queries are spread over threads of our own.
+FAISS's OpenMP never starts threads here: waiting ones spin, which on a busy machine costs more than the search (measured:
+25 times), and its settings are torch's too where torch was imported first. So every call runs on the thread that makes it,
+and queries are spread over threads of our own.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ except ImportError as missing:
     ) from missing
 
 GPU_MAX_K = 2048  # faiss-gpu's limit, on k and on the lists looked into; larger searches run on the CPU
+FLAT_BLOCK = 16_384  # vectors that many queries are compared with at once, where nothing is converted
 SCANNED = 4  # queries; up to so many FAISS compares half-precision vectors faster than torch converts them
 EXACT_ABOVE = 1000  # neighbours; inverted lists are tuned for ten, and a pool of thousands is drawn once, so exactly
 
@@ -132,7 +133,8 @@ class VectorStore:
             similarity, ids = _quiet(self._index.search, queries, k + 1)
             if (similarity[:, k - 1] > similarity[:, k]).all():  # else FAISS kept any of those that are equal to the last
                 return _by_similarity(similarity[:, :k], ids[:, :k])
-        found = exact.search(torch.from_numpy(queries), self._products, len(self), k)
+        rows = FLAT_BLOCK if self.kind == "flat" else BLOCK
+        found = exact.search(torch.from_numpy(queries), self._products, len(self), k, partial(self.tensors, rows), rows)
         return found[0].numpy(), found[1].numpy()
 
     def vectors(self, ids: Ids) -> Floats:
@@ -148,10 +150,8 @@ class VectorStore:
         The vectors of a `flat` store are the store itself, without a copy: do not write to them.
         """
         for ids in slices(len(self), rows):
-            if self._matrix is not None:
-                yield ids, self._matrix[ids].float()
-            else:
-                yield ids, torch.from_numpy(self.vectors(np.arange(ids.start, ids.stop)))
+            kept = None if self._matrix is None else self._matrix[ids].float()
+            yield ids, torch.from_numpy(self.vectors(np.arange(ids.start, ids.stop))) if kept is None else kept
 
     def blocks(self, rows: int = BLOCK) -> Iterator[tuple[Ids, Floats]]:
         """Every vector once, by rising id: ids (B,) and vectors (B, D), B at most `rows`; read-only where not a copy.
@@ -170,9 +170,9 @@ class VectorStore:
         return self._products(torch.from_numpy(np.array(queries, np.float32))).numpy()
 
     def _products(self, queries: Tensor) -> Tensor:
-        if self._matrix is not None:
-            return exact.inner_products(queries, self._matrix)
-        return exact.streamed(queries, self.tensors(), len(self))
+        if self._matrix is None:
+            return exact.streamed(queries, self.tensors(), len(self))
+        return exact.inner_products(queries, self._matrix)
 
     def _completed(self, queries: Floats, similarity: Floats, ids: Ids) -> tuple[Floats, Ids]:
         """Look into more lists for the queries whose lists held fewer than k vectors; then order what was found."""
@@ -246,8 +246,7 @@ def _probe(index: Any, queries: Floats, k: int, nprobe: int) -> tuple[Floats, Id
 
     nprobe is an argument of the search and never set on the index, which other threads search at the same time.
     """
-    parameters: Any = faiss.SearchParametersIVF
-    return _quiet(partial(index.search, params=parameters(nprobe=nprobe)), queries, k)
+    return _quiet(partial(index.search, params=faiss.SearchParametersIVF(nprobe=nprobe)), queries, k)
 
 
 def _quiet(search: Callable[[Floats, int], tuple[Floats, Ids]], queries: Floats, k: int) -> tuple[Floats, Ids]:
@@ -277,7 +276,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class _GpuIndex:
-    """A copy of an index on the first GPU. FAISS's GPU indexes are not safe from several threads, hence the lock."""
+    """A copy of an index on the first GPU, which FAISS lets one thread at a time search."""
 
     def __init__(self, index: Any) -> None:
         self._resources = faiss.StandardGpuResources()
@@ -287,8 +286,8 @@ class _GpuIndex:
     def search(self, queries: Floats, k: int) -> tuple[Floats, Ids]:
         """As `VectorStore.search`, for k up to `GPU_MAX_K`; -1 where lists hold fewer than k vectors."""
         with self._lock:
-            similarity, ids = self._index.search(queries, k)
-        return similarity, ids
+            found: tuple[Floats, Ids] = self._index.search(queries, k)
+        return found
 
 
 def _gpus() -> int:

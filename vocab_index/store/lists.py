@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vocab_index.store import exact
-from vocab_index.store.vectors import Floats, Ids, blocks_of, slices
+from vocab_index.store.vectors import BLOCK, Floats, Ids, blocks_of, slices
 
 MOST_LISTS = 65_536
 VECTORS_A_LIST = 40  # of the sample that the centroids are fitted to; FAISS warns below 39
@@ -20,6 +21,7 @@ COSINES_AT_ONCE = 2**24  # 64 MB
 RECALL = 0.99  # of the ten nearest
 NEIGHBOURS = 10
 SAMPLE = 256  # queries that the number of lists is tuned on
+COSINE = 0.3  # of such a query to a vector
 
 
 def list_count(count: int) -> int:
@@ -72,9 +74,10 @@ def _nearest(vectors: Tensor, centroids: Tensor) -> Tensor:
 
 
 def tune(features: Floats, probe: Callable[[Floats, int, int], tuple[Floats, Ids]], lists: int) -> tuple[int, float]:
-    """How many lists a search must look into to find the neighbours of the vectors themselves.
+    """How many lists a search must look into to find the neighbours of what asks: images, and words of other prompts.
 
-    A query that lies elsewhere, such as an image among texts, may need more.
+    It is tuned on `likely_queries`. The vectors themselves would be too easy: each lies in the middle of its list, and so
+    do its neighbours, while what is near to an image is spread over many.
 
     Args:
         features: (N, D).
@@ -84,14 +87,14 @@ def tune(features: Floats, probe: Callable[[Floats, int, int], tuple[Floats, Ids
     Returns:
         The fewest lists, and their recall@10 on a seeded sample against comparing all: at least `RECALL`.
     """
-    own = np.sort(np.random.default_rng(0).permutation(len(features))[:SAMPLE])
-    queries, k = np.array(features[own], np.float32), min(NEIGHBOURS + 1, len(features))
+    queries, k = likely_queries(features), min(NEIGHBOURS, len(features))
 
     def products(some: Tensor) -> Tensor:
         return exact.streamed(some, blocks_of(features), len(features))
 
-    true = exact.search(torch.from_numpy(queries), products, len(features), k)[1].numpy()
-    return fewest_probes(lambda nprobe: recall_at_ten(probe(queries, k, nprobe)[1], true, own), lists)
+    count, blocks = len(features), partial(blocks_of, features)
+    true = exact.search(torch.from_numpy(queries), products, count, k, blocks, BLOCK)[1].numpy()
+    return fewest_probes(lambda nprobe: recall_at_ten(probe(queries, k, nprobe)[1], true), lists)
 
 
 def fewest_probes(recall_with: Callable[[int], float], lists: int) -> tuple[int, float]:
@@ -116,16 +119,31 @@ def fewest_probes(recall_with: Callable[[int], float], lists: int) -> tuple[int,
     return many, recall
 
 
-def recall_at_ten(found: Ids, exact: Ids, own: Ids) -> float:
-    """The share of the true neighbours that were found, a query's own vector not counted.
+def likely_queries(features: Floats) -> Floats:
+    """What may be asked: vectors turned away in random directions until their cosine is about `COSINE` to where they were.
+
+    CLIP's image features have about this cosine to the text that describes them.
 
     Args:
-        found: ids (Q, >= k + 1).
-        exact: ids (Q, k + 1), the true ones.
-        own: ids (Q,) of the queries themselves.
+        features: (N, D) of L2 norm 1.
+
+    Returns:
+        (at most `SAMPLE`, D) of L2 norm 1; seeded.
     """
-    hits = total = 0
-    for some, true, self in zip(found.tolist(), exact.tolist(), own.tolist(), strict=True):
-        wanted = [i for i in true if i != self][:NEIGHBOURS]
-        hits, total = hits + len(set(wanted) & set(some)), total + len(wanted)
-    return hits / total if total else 1.0
+    generator = np.random.default_rng(0)
+    rows = np.sort(generator.permutation(len(features))[:SAMPLE])
+    shown = torch.from_numpy(np.array(features[rows], np.float32))
+    away = torch.from_numpy(generator.standard_normal(tuple(shown.shape), np.float32))
+    turned = COSINE * normalize(shown) + math.sqrt(1 - COSINE**2) * normalize(away)
+    return np.asarray(normalize(turned).numpy(), np.float32)
+
+
+def recall_at_ten(found: Ids, exact: Ids) -> float:
+    """The share of the true neighbours that were found.
+
+    Args:
+        found: ids (Q, k).
+        exact: ids (Q, k), the true ones.
+    """
+    pairs = zip(found.tolist(), exact.tolist(), strict=True)
+    return sum(len(set(some) & set(true)) for some, true in pairs) / exact.size
