@@ -32,11 +32,12 @@ from vocab_index.manifest import (
     read_manifest,
 )
 from vocab_index.metadata import MetadataFile, write_metadata
+from vocab_index.sources.wordnet import SHIPPED
 from vocab_index.sources.words import WordList
 from vocab_index.store.faiss_store import VectorStore, faiss_version
 from vocab_index.store.kinds import Kind
 
-WORDNET_NOTICE = Path(__file__).with_name(NOTICE)  # every copy of WordNet, and what is derived from it, must carry it
+WORDNET_NOTICE = SHIPPED.with_name(NOTICE)  # every copy of WordNet, and what is derived from it, must carry it
 
 
 @dataclass(frozen=True)

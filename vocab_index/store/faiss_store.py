@@ -185,9 +185,8 @@ class VectorStore:
 
 def _kind(index: Any) -> Kind:
     inner_product = index.metric_type == faiss.METRIC_INNER_PRODUCT and index.ntotal > 0
-    half = isinstance(index, (faiss.IndexScalarQuantizer, faiss.IndexIVFScalarQuantizer)) and (
-        index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
-    )
+    scalar = isinstance(index, (faiss.IndexScalarQuantizer, faiss.IndexIVFScalarQuantizer))
+    half = scalar and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
     if inner_product and type(index) is faiss.IndexFlatIP:
         return "flat"
     if inner_product and half and isinstance(index, faiss.IndexScalarQuantizer):
@@ -246,7 +245,8 @@ def _probe(index: Any, queries: Floats, k: int, nprobe: int) -> tuple[Floats, Id
 
     nprobe is an argument of the search and never set on the index, which other threads search at the same time.
     """
-    return _quiet(partial(index.search, params=faiss.SearchParametersIVF(nprobe=nprobe)), queries, k)
+    parameters: Any = faiss.SearchParametersIVF
+    return _quiet(partial(index.search, params=parameters(nprobe=nprobe)), queries, k)
 
 
 def _quiet(search: Callable[[Floats, int], tuple[Floats, Ids]], queries: Floats, k: int) -> tuple[Floats, Ids]:
