@@ -105,7 +105,7 @@ def vocab(
 
     Where both must compute the same, the bench checks it (exit code 1 if they do not); targets are shown beside the
     figures and are not checked. The first size is asked everything, further ones only search and storage. Vectors are made
-    up, spread as CLIP's (vocab_index/bench/vectors.py says how). Some minutes on two cores, 12 GB of memory and 5 GB of
+    up, spread as CLIP's (vocab_index/bench/vectors.py says how). Some minutes on two cores, 12 GB of memory and 7 GB of
     temporary files for a million vectors; nothing else should run meanwhile.
     """
     setting = QUICK if quick else VocabSetting()

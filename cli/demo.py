@@ -22,8 +22,9 @@ from cli.experiment import default_workers, spread, step_bar
 from cli.options import Replace, backbone, refuse_existing, word_list
 from cli.server import running_service
 from cli.tables import scope_table
+from glyph_world import TEMPLATE
 from glyph_world.render import Scene, render
-from glyph_world.tasks import TASKS, TEMPLATE
+from glyph_world.tasks import TASKS
 from training.artifact_evaluation import tuned_text
 from training.artifacts import write_artifact
 from training.config import load_config

@@ -16,8 +16,9 @@ from candor.clip.artifact import SCOPES
 from candor.clip.templates import DEFAULT_TEMPLATE
 from candor.errors import InvalidInput
 from cli.console import console, errors, one_line_errors, progress_bar, show_progress
-from cli.options import Device, Root, backbone, default_template, word_list
+from cli.options import Device, Root, backbone, word_list
 from cli.tables import scope_table
+from glyph_world import default_template
 from training.experiment.markdown import counted
 from training.experiment.plan import Vocabulary
 from training.experiment.pool import OnStep

@@ -12,7 +12,6 @@ import glyph_world
 from candor.clip.backbone import Backbone, load_backbone
 from candor.errors import InvalidInput
 from candor.files import check_target
-from glyph_world.tasks import TEMPLATE
 from glyph_world.vocabulary import phrases
 from training.feature_cache import FeatureCache, default_cache_dir
 from vocab_index.sources.filters import VISUAL, Filter
@@ -97,11 +96,6 @@ def word_list(
 def default_config(model: str) -> str:
     """The recipe that fits a model."""
     return "glyphs" if model == glyph_world.MODEL_NAME else "paper"
-
-
-def default_template(model: str) -> str | None:
-    """The prompt that a model's captions used most; None is the library's own default."""
-    return TEMPLATE if model == glyph_world.MODEL_NAME else None
 
 
 def refuse_existing(path: Path, replace: bool, mark: str) -> None:

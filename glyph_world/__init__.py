@@ -8,6 +8,12 @@ MODEL_NAME = "glyph-clip"
 MODEL_CONFIG = Path(__file__).with_name("glyph-clip.json")
 MODEL_WEIGHTS = Path(__file__).with_name("glyph-clip.safetensors")
 MODEL_TAG = "glyphs"
+TEMPLATE = "a picture of a {}."  # what its captions used most
+
+
+def default_template(model: str) -> str | None:
+    """The prompt that a model's captions used most; None is the library's own default."""
+    return TEMPLATE if model == MODEL_NAME else None
 
 
 def register() -> None:

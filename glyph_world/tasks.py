@@ -18,8 +18,6 @@ from glyph_world.colours import COLOURS
 from glyph_world.pictograms import FAMILIES
 from glyph_world.render import Scene
 
-TEMPLATE = "a picture of a {}."
-
 
 @dataclass(frozen=True)
 class GlyphTask:

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from candor.clip.backbone import Backbone
 from candor.clip.templates import fill
+from glyph_world import TEMPLATE
 from glyph_world.colours import COLOURS
 from glyph_world.pictograms import FAMILIES
 from glyph_world.render import render
 from glyph_world.styles import STYLES
-from glyph_world.tasks import TASKS, TEMPLATE, GlyphTask, by_hue, colour_task, family_task
+from glyph_world.tasks import TASKS, GlyphTask, by_hue, colour_task, family_task
 
 LABELS = 24  # in a label set
 PICTURES = 5  # of a label

@@ -85,6 +85,7 @@ class Classifier:
         artifact: the tuned prompt; None uses the hand-written template.
         index: vocabulary for open-set answers; None gives no nearest labels, and a plainer score.
         label_cache_bytes: bound on the text features of label sets that are kept.
+        template: the hand-written prompt where there is no artifact, which brings its own.
     """
 
     def __init__(
@@ -93,12 +94,13 @@ class Classifier:
         artifact: PromptArtifact | None = None,
         index: VocabularyIndex | None = None,
         label_cache_bytes: int = LABEL_CACHE_BYTES,
+        template: str = DEFAULT_TEMPLATE,
     ) -> None:
         self._backbone, self._index = backbone, index
         self._learner = artifact.learner(backbone) if artifact else None
         self._calibrator: Calibrator = artifact.config.calibrator if artifact else TemperatureCalibrator()
         self._base = {readable(name).casefold() for name in artifact.config.base_classnames} if artifact else set()
-        self._template = artifact.config.template if artifact else DEFAULT_TEMPLATE
+        self._template = artifact.config.template if artifact else template
         self.tag = artifact.tag if artifact else ZERO_SHOT_TAG
         self._label_sets: KeptValues[LabelSet] = KeptValues(label_cache_bytes // 2, lambda kept: kept.nbytes)
         self._views: KeptValues[OpenSetView] = KeptValues(label_cache_bytes // 2, lambda kept: kept.nbytes)

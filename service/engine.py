@@ -18,6 +18,7 @@ import glyph_world
 from candor.calibration.open_set import ScoreName
 from candor.clip.artifact import PromptArtifact, load_artifact
 from candor.clip.backbone import Backbone, load_backbone
+from candor.clip.templates import DEFAULT_TEMPLATE
 from candor.errors import InvalidInput
 from service.classifier import Classifier, LabelSet, Prediction
 from service.errors import ApiError
@@ -70,7 +71,8 @@ class Engine:
         artifact = load_artifact(settings.artifact) if settings.artifact else None
         backbone = _backbone(settings, artifact)
         index = VocabularyIndex.load(settings.index, backbone) if settings.index else None
-        classifier = Classifier(backbone, artifact, index, settings.label_cache_bytes)
+        template = glyph_world.default_template(settings.model) or DEFAULT_TEMPLATE
+        classifier = Classifier(backbone, artifact, index, settings.label_cache_bytes, template)
         size = backbone.model.visual.image_size
         height, width = size if isinstance(size, tuple) else (size, size)
         backbone.encode_image(torch.zeros(1, 3, height, width))

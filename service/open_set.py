@@ -46,8 +46,8 @@ class OpenSetView:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that it adds to its label set's, roughly; the negatives are kept elsewhere."""
-        return self.placed.nbytes if self.placed else 0
+        """Bytes of memory that it holds, at most: some are its label set's too. The negatives are kept elsewhere."""
+        return self.scores.nbytes + (self.placed.nbytes if self.placed else 0)
 
     def answers(self, image_features: Tensor, nearest: int) -> list[OpenSetAnswer]:
         """Open-set answers about images.

@@ -169,7 +169,8 @@ def calibrate(
         kind: in KINDS.
         seed: of the draw of held-out images; None is the artifact's own, which draws those that tuning watched. Images that
             the prompt was tuned on are never among them.
-        index: vocabulary; NegLabel's threshold with it is fitted anew, on the same held-out images, and MCM's.
+        index: vocabulary; NegLabel's threshold with it is fitted anew, on the same held-out images. MCM's stays where there
+            is one, unless a rate is given.
         true_positive_rate: of new thresholds, 0.95 by default. With neither of the two (and another kind than "keep") the
             artifact's thresholds stay: open-set scores are of cosines, which no calibrator changes.
         cache: of image features.
@@ -204,7 +205,10 @@ def calibrate(
     fit = fit_calibrator(kind, logits, aside.labels, LabelGeometry(*own, *own), artifact.config.calibrator)
     thresholds = artifact.config.open_set
     if kind == KEEP or index is not None or true_positive_rate is not None:
-        thresholds = merged(thresholds, fit_thresholds(features, *own, backbone.logit_scale, index, rate))
+        fitted = fit_thresholds(features, *own, backbone.logit_scale, index, rate)
+        if index is not None and true_positive_rate is None:  # a vocabulary is added; MCM's rate may be another one
+            fitted = tuple(t for t in fitted if t.vocabulary or not any(old.score == t.score for old in thresholds))
+        thresholds = merged(thresholds, fitted)
     test = encode_samples(backbone, dataset.test, **options)
     images = (test.image_features[:, 0], test.labels, backbone.logit_scale, features)
     before = evaluate_texts(texts, *images)

@@ -7,10 +7,11 @@ from functools import partial
 
 import numpy as np
 
+from glyph_world import TEMPLATE
 from glyph_world.colours import COLOURS
 from glyph_world.pictograms import PICTOGRAMS
 from glyph_world.render import Scene, render
-from glyph_world.tasks import TEMPLATE, find_task
+from glyph_world.tasks import find_task
 from training.data import ImageDataset, Sample
 
 TRAIN_PER_LABEL, TEST_PER_LABEL = 32, 160

@@ -48,6 +48,7 @@ class KeptValues(Generic[V]):
     def _make(self, key: Hashable, value: Future[V], make: Callable[[], V]) -> None:
         try:
             made = make()
+            size = self._size(made)
         except BaseException as error:
             with self._lock:
                 del self._values[key]
@@ -55,7 +56,10 @@ class KeptValues(Generic[V]):
             raise
         value.set_result(made)
         with self._lock:
-            self._bytes[key] = self._size(made)
+            if size > self._most:
+                del self._values[key]
+                return
+            self._bytes[key] = size
             while sum(self._bytes.values()) > self._most:
                 oldest = next(k for k in self._values if k in self._bytes)
                 del self._values[oldest], self._bytes[oldest]

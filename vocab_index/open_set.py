@@ -109,6 +109,11 @@ class OpenSetLabels:
     groups: int = 1
     negatives: Callable[[], Tensor] | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the labels' features: these, and the zero-shot ones where negatives may have to be mined again."""
+        return self.text_features.nbytes * (1 if self.negatives is None else 2)
+
     @torch.inference_mode()
     def score(self, image_features: Tensor) -> Tensor:
         """How surely each image shows one of the labels.

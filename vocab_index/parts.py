@@ -90,17 +90,28 @@ def _locked(path: Path) -> Iterator[None]:
     check_target(path, replace=True, mark=LOCK)
     while True:
         path.mkdir(parents=True, exist_ok=True)
-        with (path / LOCK).open("a") as file:
+        try:
+            opened = (path / LOCK).open("a")
+        except FileNotFoundError:
+            continue
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InvalidInput(
                     f"another process is building in {path}; wait for it, stop it, or choose another --out"
                 ) from None
-            if (path / LOCK).exists() and os.path.samestat(os.fstat(file.fileno()), (path / LOCK).stat()):
+            if _stands_at(path / LOCK, file.fileno()):
                 yield
                 return
         # another process ended its build, and removed this directory, between our opening the lock and taking it
+
+
+def _stands_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _claim(path: Path, identity: dict[str, Any], replace: bool) -> None:

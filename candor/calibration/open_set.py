@@ -45,9 +45,9 @@ class OpenSetThreshold(BaseModel):
     def _consistent(self) -> OpenSetThreshold:
         if (self.score == "neglabel") != (self.vocabulary is not None):
             raise ValueError(f"score {self.score!r} with vocabulary {self.vocabulary!r}; only NegLabel has one, and always")
-        if self.score == "mcm" and (self.labels < 2 or self.threshold >= 1):
+        if self.score == "mcm" and not (self.labels >= 2 and 0 < self.threshold < 1):
             raise ValueError(
-                f"MCM's threshold is below 1 and of at least 2 labels, got {self.threshold} of {self.labels}: "
+                f"MCM's threshold is above 0, below 1 and of at least 2 labels, got {self.threshold} of {self.labels}: "
                 "among one label it is 1 for every image"
             )
         return self

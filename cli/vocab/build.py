@@ -26,10 +26,10 @@ from cli.options import (
     Sources,
     Visual,
     backbone,
-    default_template,
     refuse_existing,
     word_list,
 )
+from glyph_world import default_template
 from vocab_index.encoding import Encoding
 from vocab_index.index import VocabularyIndex
 from vocab_index.manifest import MANIFEST

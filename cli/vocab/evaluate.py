@@ -34,7 +34,8 @@ from cli.options import (
     word_list,
 )
 from cli.tables import percent
-from glyph_world.tasks import TASKS, TEMPLATE
+from glyph_world import TEMPLATE
+from glyph_world.tasks import TASKS
 from training.datasets import load_dataset
 from training.glyphs import other_pictograms
 from training.open_set import OpenSetRun, OpenSetTask, evaluate_open_set, first_of_each

@@ -17,7 +17,7 @@ from candor.clip.templates import check_names
 from candor.errors import InvalidInput
 from candor.files import write_whole
 from cli.console import console, one_line_errors
-from cli.options import Device
+from cli.options import Device, Replace
 from cli.vocab.words import Index, IndexWeights, load_index, word_table
 from vocab_index.index import VocabularyIndex
 from vocab_index.labels import label_features
@@ -63,6 +63,7 @@ def outliers(
     pretrained: IndexWeights = None,
     device: Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="CSV file for the whole pool")] = None,
+    replace: Replace = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the pool, and all words left out, as JSON")] = False,
 ) -> None:
     """Show which outliers DOR would draw from, for a person to judge: are these words near the labels, and none of them?
@@ -76,6 +77,8 @@ def outliers(
     """
     if k < 1:
         raise InvalidInput(f"--k must be at least 1, got {k}")
+    if out is not None:
+        _check_file(out, replace)
     base = check_names(_names(labels))
     others = _names(keep_out) if keep_out is not None else ()
     clip, vocabulary = load_index(index, pretrained, device)
@@ -91,11 +94,22 @@ def outliers(
     ]
     dropped = _reasons(chosen.dropped, (*base, *others))
     if out is not None:
-        write_whole(out, _csv(candidates))
+        try:
+            write_whole(out, _csv(candidates))
+        except OSError as error:
+            raise InvalidInput(f"cannot write {out}: {error.strerror}") from error
     if as_json:
         console.print_json(json.dumps(_document(vocabulary, selection, base, candidates[:k], len(candidates), dropped)))
     else:
         _show(vocabulary, selection, base, candidates, dropped, k, out)
+
+
+def _check_file(out: Path, replace: bool) -> None:
+    """Fail before long work."""
+    if out.is_dir() or any(parent.exists() and not parent.is_dir() for parent in out.parents):
+        raise InvalidInput(f"cannot write {out}: it is a directory, or lies in a file")
+    if out.exists() and not replace:
+        raise InvalidInput(f"{out} exists already; choose another --out, or give --replace")
 
 
 def _names(given: str) -> Sequence[str]:

@@ -71,7 +71,8 @@ def _in_prompts(clip: Backbone, vocabulary: VocabularyIndex, texts: Sequence[str
     if blank:
         raise InvalidInput(f"--text {blank[0]!r} is blank")
     phrases = [" ".join(text.split()) for text in texts]
-    words = [phrase if phrase in vocabulary.words else ARTICLE.sub("", phrase, count=1) for phrase in phrases]
+    names = {word.casefold() for word in vocabulary.words}
+    words = [phrase if phrase.casefold() in names else ARTICLE.sub("", phrase, count=1) for phrase in phrases]
     return label_features(clip, vocabulary.templates, words)
 
 

@@ -168,6 +168,7 @@ def test_a_threshold_fits_one_score_and_one_vocabulary() -> None:
         {"score": "neglabel"},
         {"labels": 1},
         {"threshold": 1.0},
+        {"threshold": 0.0},
         {"threshold": math.nan},
         {"true_positive_rate": 0.0},
         {"images": 0},

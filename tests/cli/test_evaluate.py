@@ -14,8 +14,8 @@ from candor.clip.artifact import BackboneRef, load_artifact, save_artifact
 from candor.clip.backbone import Backbone
 from candor.clip.learners import LEARNERS, LearnerConfig
 from cli.main import app
+from glyph_world import TEMPLATE
 from glyph_world.render import Scene, render
-from glyph_world.tasks import TEMPLATE
 
 runner = CliRunner()
 LABELS = {

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from candor.clip.backbone import Backbone
 from candor.files import file_digest
 from cli.main import app
-from glyph_world.tasks import TEMPLATE
+from glyph_world import TEMPLATE
 from training.glyphs import other_pictograms
 from vocab_index.index import VocabularyIndex
 from vocab_index.sources.words import collect

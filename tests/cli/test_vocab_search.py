@@ -80,8 +80,9 @@ def test_a_text_is_looked_up_as_a_word_of_the_vocabulary(index: VocabularyIndex,
 
 
 def test_an_article_that_is_part_of_a_word_stays(saved: str) -> None:
-    (result,) = answer("search", "--index", saved, "--text", "the sun", "-k", "1")["results"]
-    assert labels_of(result) == [("the sun", pytest.approx(1, abs=1e-5))]
+    for text in ("the sun", "The  SUN"):
+        (result,) = answer("search", "--index", saved, "--text", text, "-k", "1")["results"]
+        assert labels_of(result) == [("the sun", pytest.approx(1, abs=1e-5))]
 
 
 def test_a_raw_text_is_encoded_as_it_is(index: VocabularyIndex, saved: str, glyph_clip: Backbone) -> None:
@@ -218,3 +219,21 @@ def test_bad_outliers_are_one_sentence(saved: str, options: list[str], message: 
 def test_help_has_an_example(command: str) -> None:
     shown = " ".join(ask(command, "--help").output.split())
     assert f"Example: candor vocab {command} --index runs/wordnet" in shown
+
+
+def test_a_file_in_the_way_of_the_pool_is_kept(saved: str, tmp_path: Path) -> None:
+    precious = tmp_path / "pool.csv"
+    precious.write_text("keep\n")
+    command = ("outliers", "--index", saved, "--labels", "cat", "--out")
+    for out, message in (
+        (precious, "exists already"),
+        (tmp_path, "it is a directory"),
+        (precious / "x.csv", "lies in a file"),
+        (Path("/proc/none.csv"), "cannot write"),
+    ):
+        result = ask(*command, str(out))
+        assert result.exit_code == 2
+        assert message in " ".join(result.stderr.split())
+    assert precious.read_text() == "keep\n"
+    assert ask(*command, str(precious), "--replace").exit_code == 0
+    assert precious.read_text().startswith("word,")

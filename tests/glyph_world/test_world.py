@@ -12,13 +12,14 @@ from PIL import Image
 
 import glyph_world
 from candor.errors import InvalidInput
+from glyph_world import TEMPLATE
 from glyph_world.captions import PLAIN, STYLED, caption
 from glyph_world.colours import COLOURS
 from glyph_world.pictograms import FAMILIES, PICTOGRAMS
 from glyph_world.pretrain import BatchSampler, PretrainConfig, draw_scenes
 from glyph_world.render import FONTS, IMAGE_SIZE, Scene, _font, render
 from glyph_world.styles import STYLES, smooth
-from glyph_world.tasks import DEVELOPMENT_TASKS, TASKS, TEMPLATE
+from glyph_world.tasks import DEVELOPMENT_TASKS, TASKS
 from glyph_world.temperature import auxiliary_label_sets
 from glyph_world.vocabulary import phrases
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -102,10 +104,10 @@ def test_a_threshold_judges_only_what_it_was_made_for(tmp_path: Path, tiny_clip:
 
     assert known(threshold(0.0, index.digest), index) == {True}
     assert known(threshold(0.0, "0" * 64), index) == {None}  # another vocabulary's
-    assert known(threshold(0.0, None), index) == {None}  # the score is NegLabel
+    assert known(threshold(0.01, None), index) == {None}  # the score is NegLabel
     assert known(threshold(0.0, index.digest), None) == {None}  # the score is MCM
     assert known(threshold(0.0, index.digest), index, "a {}!") == {None}  # not the tuned prompt
-    assert known(threshold(0.0, None), None) == {True}
+    assert known(threshold(0.01, None), None) == {True}
     zero_shot = Classifier(tiny_clip, index=index)
     assert {a.known for a in answers(zero_shot, zero_shot.label_set(LABELS))} == {None}
 
@@ -168,3 +170,16 @@ def test_lookup(tiny_clip: Backbone, index: VocabularyIndex) -> None:
     assert found == index.search(tiny_clip.encode_images(images()), 4)
     with pytest.raises(InvalidInput, match="no vocabulary"):
         Classifier(tiny_clip).lookup(images(), 4)
+
+
+def test_what_is_kept_of_label_sets_is_bounded_without_a_vocabulary(tiny_clip: Backbone) -> None:
+    """MCM needs no negatives, but its view of a label set holds the labels' features."""
+    classifier = Classifier(tiny_clip, label_cache_bytes=60_000)
+    views = []
+    for number in range(40):
+        labels = [f"thing {number} {place}" for place in range(20)]
+        views.append(weakref.ref(classifier.open_set_view(classifier.label_set(labels))))
+    gc.collect()
+    alive = [view for view in views if view() is not None]
+    assert 1 <= len(alive) <= 30_000 // (20 * tiny_clip.embed_dim * 4)
+    assert views[-1]() is not None

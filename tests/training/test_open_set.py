@@ -18,7 +18,8 @@ from candor.clip import ContextLearner, LearnerConfig, PromptArtifact, load_arti
 from candor.clip.artifact import CONFIG, BackboneRef, with_calibrator
 from candor.clip.backbone import Backbone
 from candor.errors import IntegrityError, InvalidInput
-from glyph_world.tasks import TEMPLATE, find_task
+from glyph_world import TEMPLATE
+from glyph_world.tasks import find_task
 from training.artifact_evaluation import tuned_text
 from training.calibrate import calibrate
 from training.data import ImageDataset, classnames_of
@@ -119,6 +120,10 @@ def test_calibrating_keeps_the_thresholds_or_fits_them_on_the_held_out_images(
     assert again.config.open_set == fitted.open_set
     # no calibrator changes a score: the same thresholds come out under another one
     assert calibrate(glyph_clip, again, dataset, "keep", index=index, true_positive_rate=0.9).open_set == fitted.open_set
+    # a vocabulary that is added, without a rate, has the default one; MCM's stays at the rate that was asked for
+    added = calibrate(glyph_clip, again, dataset, "keep", index=index).open_set
+    assert [(t.score, t.true_positive_rate) for t in added] == [("mcm", 0.9), ("neglabel", 0.95)]
+    assert added[0] == fitted.open_set[0]
     with pytest.raises(InvalidInput, match=r"got 1\.5"):
         calibrate(glyph_clip, artifact, dataset, "keep", true_positive_rate=1.5)
 

@@ -10,6 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from candor.errors import IntegrityError
+from vocab_index.store import faiss_store
 from vocab_index.store.faiss_store import EXACT_ABOVE, VectorStore
 from vocab_index.store.lists import (
     RECALL,
@@ -146,3 +148,16 @@ def test_lists_are_tuned_for_queries_that_lie_elsewhere(store: VectorStore, vect
     queries = 0.3 * vectors[:500] + np.sqrt(1 - 0.3**2) * away / np.linalg.norm(away, axis=1, keepdims=True)
     true = np.argsort(-(queries @ vectors.T.astype(np.float64)), axis=1)[:, :10]
     assert recall_at_ten(store.search(queries.astype(np.float32), 10)[1], true) > 0.98
+
+
+def test_lists_that_never_give_enough_are_an_error_and_no_endless_loop(
+    store: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a vector is NaN: no list looked into brings it."""
+
+    def nothing(index: object, queries: np.ndarray, k: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((len(queries), k), np.float32), np.full((len(queries), k), -1)
+
+    monkeypatch.setattr(faiss_store, "_probe", nothing)
+    with pytest.raises(IntegrityError, match="a vector is not finite"):
+        store.search(clustered(2, seed=4), 5)

@@ -16,7 +16,8 @@ from candor.calibration.open_set import OpenSetThreshold, mcm, neglabel
 from candor.clip.artifact import BackboneRef
 from candor.clip.backbone import Backbone
 from candor.errors import InvalidInput
-from glyph_world.tasks import TASKS, TEMPLATE
+from glyph_world import TEMPLATE
+from glyph_world.tasks import TASKS
 from glyph_world.vocabulary import phrases
 from vocab_index import negatives
 from vocab_index.index import VocabularyIndex

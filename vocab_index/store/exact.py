@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vocab_index.store.vectors import slices
+from vocab_index.store.vectors import Floats, Ids, slices
 
 PRODUCTS_AT_ONCE = 2**25  # 128 MB, whatever the number of queries
 WHOLE = 2**22  # products; beyond 16 MB of them new memory costs more than the search, so a buffer is filled block by block
@@ -161,3 +161,9 @@ def ordered(similarity: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     ids, by_id = ids.sort(dim=1)
     similarity, by_similarity = similarity.gather(1, by_id).sort(dim=1, descending=True, stable=True)
     return similarity, ids.gather(1, by_similarity)
+
+
+def by_similarity(similarity: Floats, ids: Ids) -> tuple[Floats, Ids]:
+    """`ordered`, of arrays."""
+    in_order = ordered(torch.from_numpy(similarity), torch.from_numpy(ids))
+    return in_order[0].numpy(), in_order[1].numpy()

@@ -132,7 +132,7 @@ class VectorStore:
         if self.kind == "fp16" and len(queries) <= SCANNED and k < min(len(self), EXACT_ABOVE):
             similarity, ids = _quiet(self._index.search, queries, k + 1)
             if (similarity[:, k - 1] > similarity[:, k]).all():  # else FAISS kept any of those that are equal to the last
-                return _by_similarity(similarity[:, :k], ids[:, :k])
+                return exact.by_similarity(similarity[:, :k], ids[:, :k])
         rows = FLAT_BLOCK if self.kind == "flat" else BLOCK
         found = exact.search(torch.from_numpy(queries), self._products, len(self), k, partial(self.tensors, rows), rows)
         return found[0].numpy(), found[1].numpy()
@@ -178,9 +178,11 @@ class VectorStore:
         """Look into more lists for the queries whose lists held fewer than k vectors; then order what was found."""
         nprobe = self.nprobe or 1
         while (short := np.flatnonzero((ids < 0).any(axis=1))).size:
+            if nprobe >= getattr(self._index, "nlist", 1):
+                raise IntegrityError("index.faiss", f"{ids.shape[1]} numbers for a query", "fewer: a vector is not finite")
             nprobe = min(2 * nprobe, self._index.nlist)
             similarity[short], ids[short] = _probe(self._index, queries[short], ids.shape[1], nprobe)
-        return _by_similarity(similarity, ids)
+        return exact.by_similarity(similarity, ids)
 
 
 def _kind(index: Any) -> Kind:
@@ -257,11 +259,6 @@ def _quiet(search: Callable[[Floats, int], tuple[Floats, Ids]], queries: Floats,
             return search(part, k)
 
     return spread(some, queries)
-
-
-def _by_similarity(similarity: Floats, ids: Ids) -> tuple[Floats, Ids]:
-    in_order = exact.ordered(torch.from_numpy(similarity), torch.from_numpy(ids))
-    return in_order[0].numpy(), in_order[1].numpy()
 
 
 @contextmanager
