@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, cast
+from typing import cast
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from candor.errors import CandorError
+from service.api import classify, lookup
+from service.api.requests import BodyLimit
 from service.engine import Engine
 from service.errors import ApiError, envelope
 from service.metrics import exposition
-from service.openapi import image_body
-from service.requests import BodyLimit, parse
-from service.schemas import ClassifyRequest, ClassifyResponse, ErrorEnvelope, LookupRequest, LookupResponse
 from service.settings import Settings
 
 log = logging.getLogger("candor.service")
 
-_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorEnvelope} for status in (400, 413, 415, 422, 503)}
-_NO_VOCABULARY: dict[int | str, dict[str, Any]] = {404: {"model": ErrorEnvelope, "description": "No vocabulary is served"}}
+ROUTES = (classify.routes, lookup.routes)  # each module of service.api with a `routes(engine, settings)`
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -40,15 +38,8 @@ def create_app(settings: Settings) -> FastAPI:
             raise ApiError(503, "the model is still loading; try again in a few seconds")
         return cast(Engine, app.state.engine)
 
-    @app.post("/v1/classify", responses=_ERRORS, openapi_extra=image_body(ClassifyRequest))
-    async def classify(request: Request) -> ClassifyResponse:
-        """Classify images among labels of your choice, with calibrated confidence, and say if they show any of them."""
-        return await engine().classify(await parse(request, ClassifyRequest, settings))
-
-    @app.post("/v1/lookup", responses=_ERRORS | _NO_VOCABULARY, openapi_extra=image_body(LookupRequest))
-    async def lookup(request: Request) -> LookupResponse:
-        """Find the words of the served vocabulary that are nearest to images."""
-        return await engine().lookup(await parse(request, LookupRequest, settings))
+    for routes in ROUTES:
+        app.include_router(routes(engine, settings))
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
@@ -57,8 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.api_route("/v1/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     def unknown(path: str) -> None:
-        known = [getattr(route, "path", "") for route in app.routes]
-        status = 405 if f"/v1/{path}" in known else 404
+        status = 405 if f"/v1/{path}" in app.openapi()["paths"] else 404
         raise HTTPException(status, f"no such route: /v1/{path[:100]}; see /v1/docs")
 
     return app

@@ -1,10 +1,9 @@
-"""Images and labels to calibrated results. Knows nothing of HTTP or BentoML; safe to call from several threads."""
+"""Images and labels to calibrated results. Keeps nothing; knows nothing of HTTP or BentoML; for any thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from PIL import Image
@@ -21,20 +20,19 @@ from candor.clip.text_encoder import encode_prompts
 from candor.errors import InvalidInput
 from service.open_set import OpenSetAnswer, OpenSetView, OpenSetViews
 from vocab_index.index import Neighbour, VocabularyIndex
-from vocab_index.kept import KeptValues
+from vocab_index.labels import label_features
 
 ZERO_SHOT_TAG = "zero-shot"
 NEAREST = 5  # labels and words an image
-LABEL_CACHE_BYTES = 256 * 2**20  # some 300 sets of 100 labels of width 512, or 30 of 1,000
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels as the classifier uses them; encoded once and kept.
+    """Labels as the classifier uses them.
 
     Attributes:
         labels: C labels.
-        template: of the caller's own; None for the tuned prompt.
+        templates: of the caller's own, averaged; None for the tuned prompt.
         scopes: base or new, of each.
         text_features: (C, D).
         zero_shot_features: under the hand-written template, (C, D).
@@ -44,7 +42,7 @@ class LabelSet:
     """
 
     labels: tuple[str, ...]
-    template: str | None
+    templates: tuple[str, ...] | None
     scopes: tuple[Scope, ...]
     text_features: Tensor
     zero_shot_features: Tensor
@@ -56,6 +54,19 @@ class LabelSet:
     def nbytes(self) -> int:
         """Bytes of its features."""
         return self.text_features.nbytes + self.zero_shot_features.nbytes
+
+
+@dataclass(frozen=True)
+class LabelFeatures:
+    """Text features of labels; rows are independent of each other, so they may be kept label by label.
+
+    Attributes:
+        text: that images are compared with, (C, D).
+        zero_shot: under a hand-written template, (C, D); the same tensor where no prompt was tuned.
+    """
+
+    text: Tensor
+    zero_shot: Tensor
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,6 @@ class Classifier:
         backbone: frozen.
         artifact: the tuned prompt; None uses the hand-written template.
         index: vocabulary for open-set answers; None gives no nearest labels, and a plainer score.
-        label_cache_bytes: bound on the text features of label sets that are kept.
         template: the hand-written prompt where there is no artifact, which brings its own.
     """
 
@@ -93,22 +103,19 @@ class Classifier:
         backbone: Backbone,
         artifact: PromptArtifact | None = None,
         index: VocabularyIndex | None = None,
-        label_cache_bytes: int = LABEL_CACHE_BYTES,
         template: str = DEFAULT_TEMPLATE,
     ) -> None:
-        self._backbone, self._index = backbone, index
+        self.backbone, self._index = backbone, index
         self._learner = artifact.learner(backbone) if artifact else None
         self._calibrator: Calibrator = artifact.config.calibrator if artifact else TemperatureCalibrator()
         self._base = {readable(name).casefold() for name in artifact.config.base_classnames} if artifact else set()
         self._template = artifact.config.template if artifact else template
         self.tag = artifact.tag if artifact else ZERO_SHOT_TAG
-        self._label_sets: KeptValues[LabelSet] = KeptValues(label_cache_bytes // 2, lambda kept: kept.nbytes)
-        self._views: KeptValues[OpenSetView] = KeptValues(label_cache_bytes // 2, lambda kept: kept.nbytes)
         self._make_view = OpenSetViews(backbone, index, artifact.config.open_set if artifact else ())
         nothing = torch.empty(0, 0, device=backbone.device)
-        self._base_features = (nothing, nothing)  # tuned and zero-shot
+        self._base_features = LabelFeatures(nothing, nothing)
         if artifact and self._calibrator.needs_base:
-            self._base_features = self._text_features(artifact.config.base_classnames)
+            self._base_features = self.encode_labels(artifact.config.base_classnames)
 
     @property
     def open_set_method(self) -> ScoreName:
@@ -120,51 +127,66 @@ class Classifier:
         """What `lookup` finds words in."""
         return self._index
 
-    def check_template(self, template: str | None) -> None:
-        """Refuse a template of the caller that cannot be used.
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """An RGB image as the image tower takes it, (3, H, W)."""
+        return self.backbone.preprocess(image)
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Image features of preprocessed images (B, 3, H, W): (B, D) of L2 norm 1."""
+        return self.backbone.encode_image(pixels)
+
+    def check_templates(self, templates: Sequence[str] | None) -> None:
+        """Refuse templates of the caller that cannot be used.
 
         Raises:
-            InvalidInput: it does not hold {} exactly once, or holds a control token of the tokenizer.
+            InvalidInput: one does not hold {} exactly once, or holds a control token of the tokenizer.
         """
-        if template is not None:
-            self._backbone.bpe(check_template(template))
+        for template in templates or ():
+            self.backbone.bpe(check_template(template))
 
-    def label_set(self, labels: Sequence[str], template: str | None = None) -> LabelSet:
+    @torch.no_grad()
+    def encode_labels(self, names: tuple[str, ...], templates: tuple[str, ...] | None = None) -> LabelFeatures:
+        """Text features of names under the tuned prompt, or under the average of some templates.
+
+        Raises:
+            InvalidInput: a name does not fit the text tower.
+        """
+        if templates is not None:
+            averaged = label_features(self.backbone, templates, names)
+            return LabelFeatures(averaged, averaged)
+        zero_shot = self.backbone.encode_text(fill(self._template, names))
+        if self._learner is None:
+            return LabelFeatures(zero_shot, zero_shot)
+        prompts = self._learner(tokenize_names(self.backbone, names, self._learner.config.n_ctx))
+        return LabelFeatures(encode_prompts(self.backbone.model, prompts), zero_shot)
+
+    def label_set(
+        self,
+        labels: Sequence[str],
+        templates: tuple[str, ...] | None = None,
+        features: LabelFeatures | None = None,
+    ) -> LabelSet:
         """Labels with their text features.
 
         Args:
             labels: any names.
-            template: a hand-written prompt to use instead of the tuned one, with the model's own confidence: a calibrator
+            templates: hand-written prompts to use instead of the tuned one, with the model's own confidence: a calibrator
                 is made for the tuned prompt.
+            features: of the labels, where they are known already.
 
         Raises:
             InvalidInput: no label, an empty or duplicate one, one that is too long, or a template without {}.
         """
-        self.check_template(template)
+        self.check_templates(templates)
         names = check_names(labels)
-        return self._label_sets.get((names, template), partial(self._encode_labels, names, template))
-
-    def _text_features(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        """Tuned (where there is a tuned prompt) and zero-shot text features of names, each (C, D)."""
-        zero_shot = self._backbone.encode_text(fill(self._template, names))
-        if self._learner is None:
-            return zero_shot, zero_shot
-        with torch.no_grad():
-            prompts = self._learner(tokenize_names(self._backbone, names, self._learner.config.n_ctx))
-            return encode_prompts(self._backbone.model, prompts), zero_shot
-
-    def _encode_labels(self, labels: tuple[str, ...], template: str | None) -> LabelSet:
-        calibrator = self._calibrator
-        if template is None:
-            features, zero_shot = self._text_features(labels)
-        else:
-            features = zero_shot = self._backbone.encode_text(fill(template, labels))
-            calibrator = TemperatureCalibrator()  # the artifact's was fitted to its own prompt
-        probabilities = calibrator.for_labels(LabelGeometry(features, zero_shot, *self._base_features))
-        scopes: tuple[Scope, ...] = tuple("base" if label.casefold() in self._base else "new" for label in labels)
-        deviation = float(text_deviation(features, zero_shot).mean().clamp(min=0))
-        divergence = feature_divergence(features)
-        return LabelSet(labels, template, scopes, features, zero_shot, deviation, divergence, probabilities)
+        known = features or self.encode_labels(names, templates)
+        calibrator = self._calibrator if templates is None else TemperatureCalibrator()  # made for the tuned prompt
+        base = self._base_features
+        geometry = LabelGeometry(known.text, known.zero_shot, base.text, base.zero_shot)
+        scopes: tuple[Scope, ...] = tuple("base" if name.casefold() in self._base else "new" for name in names)
+        deviation = float(text_deviation(known.text, known.zero_shot).mean().clamp(min=0))
+        divergence, probabilities = feature_divergence(known.text), calibrator.for_labels(geometry)
+        return LabelSet(names, templates, scopes, known.text, known.zero_shot, deviation, divergence, probabilities)
 
     def open_set_view(self, label_set: LabelSet) -> OpenSetView:
         """A label set as open-set answers need it: its place in the vocabulary, and negatives mined for it.
@@ -172,41 +194,37 @@ class Classifier:
         Raises:
             InvalidInput: a label is too long for the vocabulary's templates.
         """
-        return self._views.get((label_set.labels, label_set.template), partial(self._view_of, label_set))
-
-    def _view_of(self, label_set: LabelSet) -> OpenSetView:
         features = (label_set.text_features, label_set.zero_shot_features)
-        template = label_set.template or self._template
-        return self._make_view.of(label_set.labels, *features, template, tuned=label_set.template is None)
+        templates = label_set.templates or (self._template,)
+        return self._make_view.of(label_set.labels, *features, templates, tuned=label_set.templates is None)
 
     def classify(
-        self, images: Sequence[Image.Image], label_set: LabelSet, open_set: OpenSetView | None = None
+        self, image_features: Tensor, label_set: LabelSet, open_set: OpenSetView | None = None
     ) -> list[Prediction]:
         """Classify images among labels.
 
         Args:
-            images: RGB images.
+            image_features: (B, D), of `encode_images`.
             label_set: of `label_set`.
             open_set: of `open_set_view`; None leaves the open-set answers out.
 
         Returns:
             A prediction an image.
         """
-        features = self._backbone.encode_images(images)
-        logits = self._backbone.logit_scale * features @ label_set.text_features.T
+        logits = self.backbone.logit_scale * image_features @ label_set.text_features.T
         probabilities = label_set.probabilities(logits)
         confidence, best = probabilities.max(dim=-1)
-        answers = open_set.answers(features, NEAREST) if open_set else [None] * len(images)
+        answers = open_set.answers(image_features, NEAREST) if open_set else [None] * len(image_features)
         return [
             Prediction(label_set.labels[b], label_set.scopes[b], c, tuple(p), answer)
             for b, c, p, answer in zip(best.tolist(), confidence.tolist(), probabilities.tolist(), answers, strict=True)
         ]
 
-    def lookup(self, images: Sequence[Image.Image], k: int) -> list[list[Neighbour]]:
+    def lookup(self, image_features: Tensor, k: int) -> list[list[Neighbour]]:
         """The words of the vocabulary nearest each image.
 
         Args:
-            images: RGB images.
+            image_features: (B, D), of `encode_images`.
             k: words an image; fewer where the vocabulary is smaller.
 
         Raises:
@@ -214,4 +232,4 @@ class Classifier:
         """
         if self._index is None:
             raise InvalidInput("there is no vocabulary to look images up in")
-        return self._index.search(self._backbone.encode_images(images), k)
+        return self._index.search(image_features, k)

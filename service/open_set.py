@@ -85,15 +85,20 @@ class OpenSetViews:
         return self._open_set.method
 
     def of(
-        self, labels: Sequence[str], text_features: Tensor, zero_shot_features: Tensor, template: str, tuned: bool
+        self,
+        labels: Sequence[str],
+        text_features: Tensor,
+        zero_shot_features: Tensor,
+        templates: tuple[str, ...],
+        tuned: bool,
     ) -> OpenSetView:
         """The view of a label set.
 
         Args:
             labels: C labels.
             text_features: that images are compared with, (C, D).
-            zero_shot_features: under the hand-written template, (C, D).
-            template: that template.
+            zero_shot_features: under the hand-written templates, (C, D).
+            templates: those templates.
             tuned: whether the text features are those of the artifact's prompt, which its threshold was made for.
 
         Raises:
@@ -102,7 +107,7 @@ class OpenSetViews:
         threshold = self._threshold.at(len(labels)) if self._threshold and tuned else None
         placed = None
         if self._finder and self._index:
-            same = self._index.templates == (template,)
+            same = self._index.templates == templates
             features = zero_shot_features if same else label_features(self._backbone, self._index.templates, labels)
             placed = self._finder.place(labels, features)
         return OpenSetView(self._open_set.for_labels(text_features, zero_shot_features), threshold, placed)

@@ -22,6 +22,8 @@ class Settings(BaseSettings):
         max_pixels: of one image, by its header, before anything is decoded.
         max_images: in one request.
         max_labels: in one request.
+        max_batch: images that the model takes at once.
+        max_queue: images that wait for the model; more are refused with 503.
         label_cache_bytes: of the text features of label sets that are kept.
     """
 
@@ -37,4 +39,6 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1)
     max_images: int = Field(32, ge=1)
     max_labels: int = Field(1000, ge=1)
+    max_batch: int = Field(32, ge=1)
+    max_queue: int = Field(512, ge=1)
     label_cache_bytes: int = Field(256 * 2**20, ge=0)

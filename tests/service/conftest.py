@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from candor.clip.backbone import Backbone
 from service.app import create_app
+from service.artifacts.loader import serve_classifier
 from service.classifier import Classifier
 from service.engine import Engine
 from service.metrics import ServiceMetrics
@@ -33,7 +34,8 @@ def app(tiny_clip: Backbone, registry: CollectorRegistry) -> FastAPI:
 
 def serving(classifier: Classifier, settings: Settings, registry: CollectorRegistry) -> FastAPI:
     app = create_app(settings)
-    app.state.engine = Engine(settings, classifier, ServiceMetrics(classifier.tag, classifier.open_set_method, registry))
+    serving = serve_classifier(classifier, settings)
+    app.state.engine = Engine(settings, serving, ServiceMetrics(classifier.tag, classifier.open_set_method, registry))
     return app
 
 

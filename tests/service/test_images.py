@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from service.batching.images import decode_image
 from service.errors import ApiError
-from service.images import decode_image
 
 LIMIT = 1_000_000
 

@@ -1,13 +1,29 @@
-"""The bodies of requests in the OpenAPI document: FastAPI cannot see them, since `service.requests` reads them itself."""
+"""The bodies of requests in the OpenAPI document, which FastAPI cannot see: `service.api.requests` reads them itself."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from service.schemas import ImageRequest
+from service.api.schemas import ErrorEnvelope, ImageRequest
+
+Responses = dict[int | str, dict[str, Any]]
 
 _IMAGE = {"type": "string", "format": "binary", "description": "an image file; repeat the field for several"}
 _LABELS = {"type": "string", "description": "a JSON list of labels; or repeat the field, once a label"}
+
+
+def error(status: int, description: str) -> Responses:
+    """One error of a route, for its `responses`."""
+    return {status: {"model": ErrorEnvelope, "description": description}}
+
+
+IMAGE_ERRORS: Responses = {
+    **error(400, "The body cannot be read"),
+    **error(413, "Too large, or too many"),
+    **error(415, "Not an image that we decode"),
+    **error(422, "Well-formed, but impossible"),
+    **error(503, "Loading, draining or overloaded; see Retry-After"),
+}
 
 
 def image_body(kind: type[ImageRequest]) -> dict[str, Any]:

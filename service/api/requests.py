@@ -13,8 +13,8 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.schemas import ClassifyRequest, ImageRequest
 from service.errors import ApiError
-from service.schemas import ClassifyRequest, ImageRequest
 from service.settings import Settings
 
 Options = TypeVar("Options", bound=ImageRequest)

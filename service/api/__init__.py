@@ -1,0 +1,1 @@
+"""The routes under /v1 and what goes in and out of them. Knows FastAPI; not BentoML."""

@@ -1,0 +1,1 @@
+"""From the bytes of images to image features: decoding side by side, the model in batches. Knows nothing of HTTP."""
