@@ -19,8 +19,14 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill at any instant leaves the old one or the new one."""
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file so that a kill at any instant leaves the old one or the new one.
+
+    Args:
+        path: of the file.
+        text: that it is to hold.
+        mode: who may read it; nobody but the owner can before it is whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -28,7 +34,7 @@ def write_whole(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
+        Path(draft).chmod(mode)
         Path(draft).replace(path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)

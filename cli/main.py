@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import bench, vocab
+from cli import artifact, bench, keys, vocab
 from cli.calibrate import calibrate
 from cli.demo import demo
 from cli.evaluate import evaluate
@@ -24,7 +24,9 @@ app.command()(evaluate)
 app.command()(experiment)
 app.command()(calibrate)
 app.add_typer(vocab.app, name="vocab")
+app.add_typer(keys.app, name="keys")
 app.add_typer(bench.app, name="bench")
+app.add_typer(artifact.app, name="artifact")
 app.command()(serve)
 
 

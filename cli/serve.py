@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from candor.calibration.open_set import ScoreName, matching_threshold
 from candor.clip.artifact import PromptArtifact, load_artifact
+from candor.errors import InvalidInput
 from cli.console import errors, one_line_errors
 from cli.server import service_command, service_environment
+from service.guard.key_file import KeyFile
 from vocab_index.index import VocabularyIndex
 
 
 @one_line_errors
 def serve(
-    artifact: Annotated[Path | None, typer.Option(help="prompt artifact (candor tune); without one: zero-shot")] = None,
+    artifact: Annotated[
+        Path | None,
+        typer.Option(help="prompt artifact (candor tune), or its tag in the BentoML model store; without one: zero-shot"),
+    ] = None,
     index: Annotated[Path | None, typer.Option(help="vocabulary index (candor vocab build) for open-set answers")] = None,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(help="folder of artifacts that may be activated"),
+    ] = None,
+    state: Annotated[Path | None, typer.Option(help="folder for label sets that are kept by name", file_okay=False)] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="file of API keys (candor keys); without: loopback only", dir_okay=False),
+    ] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port", min=1, max=65535)] = 3000,
 ) -> None:
@@ -32,21 +50,76 @@ def serve(
 
     More settings are environment variables (CANDOR_MAX_PIXELS, ...): see the table in README.md.
     """
+    given = (("CANDOR_ARTIFACTS", artifacts), ("CANDOR_STATE", state), ("CANDOR_KEYS", keys))
+    chosen = {name: str(path.resolve()) for name, path in given if path is not None}
+    refuse_open_door(host, os.environ | chosen)
+    if artifacts is not None and not artifacts.is_dir():
+        raise InvalidInput(f"--artifacts {artifacts} is no folder")
+    if key_file := (os.environ | chosen).get("CANDOR_KEYS"):
+        KeyFile(Path(key_file))  # a damaged one is one sentence too
     vocabulary = VocabularyIndex.load(index) if index else None  # a damaged one is one sentence, before anything starts
-    if artifact is not None and not judges_known(load_artifact(artifact), vocabulary):
+    prompt = load_artifact(_directory_of(artifact)) if artifact else None
+    if prompt is not None and not judges_known(prompt, vocabulary):
         errors.print(
             "the artifact has no open-set threshold for this vocabulary: open_set.known will be null (candor calibrate)"
         )
     errors.print(f"http://{host}:{port}/v1/docs  (POST /v1/classify, /v1/lookup, GET /metrics, /readyz)")
     with tempfile.TemporaryDirectory() as own:
-        home = Path(os.environ.get("BENTOML_HOME", own))
-        server = subprocess.Popen(service_command(host, port), env=service_environment(artifact, index, home))
-        signal.signal(signal.SIGTERM, lambda *_: server.send_signal(signal.SIGINT))  # never leave the server behind
-        try:
-            code = server.wait()
-        except KeyboardInterrupt:  # the terminal sent it to the server too
-            code = server.wait(30)
+        environment = service_environment(prompt.path if prompt else None, index, _home(Path(own)), chosen)
+        code = _run(service_command(host, port), environment)
     raise typer.Exit(code)
+
+
+def refuse_open_door(host: str, environment: Mapping[str, str]) -> None:
+    """Refuse to serve other machines when nobody needs a key.
+
+    Args:
+        host: address to listen on.
+        environment: of the service.
+
+    Raises:
+        InvalidInput: it does, or `host` is no IP address.
+    """
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+        anonymous = TypeAdapter(bool).validate_python(environment.get("CANDOR_ALLOW_ANONYMOUS") or "false")
+    except ValidationError:
+        raise InvalidInput("CANDOR_ALLOW_ANONYMOUS must be true or false") from None
+    except ValueError:
+        raise InvalidInput(f"{host!r} is no IP address; use 127.0.0.1, or 0.0.0.0 for every address") from None
+    if not loopback and not anonymous and not environment.get("CANDOR_KEYS"):
+        raise InvalidInput(
+            f"{host} can be reached from other machines and there are no API keys: give --keys FILE, serve 127.0.0.1, "
+            "or set CANDOR_ALLOW_ANONYMOUS=true"
+        )
+
+
+def _directory_of(artifact: Path) -> Path:
+    """Of an artifact that is named by its path or by a tag."""
+    if artifact.exists() or artifact.is_absolute() or len(artifact.parts) > 1:
+        return artifact
+    from service.artifacts.catalogue import find  # imports BentoML: seconds that a path does not need
+    from service.settings import Settings
+
+    return find(Settings(), str(artifact)).path or artifact
+
+
+def _home(own: Path) -> Path:
+    """A BENTOML_HOME of this server's own, with the user's model store in it."""
+    store = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml") / "models"
+    with contextlib.suppress(OSError):  # no store then
+        store.mkdir(parents=True, exist_ok=True)
+        (own / "models").symlink_to(store.resolve())
+    return own
+
+
+def _run(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run the server to its end; signals are its own to act on."""
+    server = subprocess.Popen(command, env=environment)
+    for number in (signal.SIGTERM, signal.SIGINT):  # never leave the server behind
+        signal.signal(number, lambda *_: server.terminate())
+    code = server.wait()
+    return 0 if code == -signal.SIGTERM else code  # so it ends while it is still starting
 
 
 def judges_known(artifact: PromptArtifact, vocabulary: VocabularyIndex | None) -> bool:

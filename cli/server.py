@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from candor.errors import CandorError
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 SERVICE = "service.service:Candor"
 START_TIMEOUT = 120.0  # seconds
+CANNOT_START = "cannot start"  # in what the service logs before it gives up
 
 
 def free_port() -> int:
@@ -41,24 +42,36 @@ def service_command(host: str, port: int, target: str = SERVICE) -> list[str]:
     return [*command, "--working-dir", str(PACKAGE_ROOT)] if target == SERVICE else command
 
 
-def service_environment(artifact: Path | None, index: Path | None, bentoml_home: Path) -> dict[str, str]:
+def service_environment(
+    artifact: Path | None, index: Path | None, bentoml_home: Path, environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The environment of the service's process.
 
     Args:
         artifact: of the prompt; None serves zero-shot.
         index: vocabulary; None gives no nearest labels.
         bentoml_home: a directory of this server's own: two servers in one would erase each other's metrics.
+        environment: more variables (`CANDOR_...`), over all others.
     """
-    environment = os.environ | {"BENTOML_HOME": str(bentoml_home), "BENTOML_DO_NOT_TRACK": "True"}
+    variables = os.environ | {
+        "BENTOML_HOME": str(bentoml_home),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_CONTAINERIZED": "true",  # as in its containers: a worker that cannot load is not started again for ever
+    }
     for name, path in (("CANDOR_ARTIFACT", artifact), ("CANDOR_INDEX", index)):
         if path is not None:
-            environment[name] = str(path.resolve())
-    return environment
+            variables[name] = str(path.resolve())
+    return variables | dict(environment or {})
 
 
 @contextmanager
 def running_service(
-    artifact: Path | None, index: Path | None, log: Path, target: str = SERVICE, home: Path | None = None
+    artifact: Path | None,
+    index: Path | None,
+    log: Path,
+    target: str = SERVICE,
+    home: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """The service in a process of its own on a free loopback port, ready to answer.
 
@@ -68,18 +81,20 @@ def running_service(
         log: file that takes its output.
         target: as in `service_command`.
         home: BENTOML_HOME; a temporary one if None.
+        environment: as in `service_environment`; CANDOR_STATE is a temporary directory unless it says otherwise.
 
     Yields:
         Its base URL.
 
     Raises:
-        CandorError: it does not become ready; the message ends with the last lines of its log.
+        CandorError: it does not become ready; the message says why, or ends with the last lines of its log.
     """
     port = free_port()
     with tempfile.TemporaryDirectory() as own, log.open("wb") as output:
+        more = {"CANDOR_STATE": str(Path(own) / "state")} | dict(environment or {})
         process = subprocess.Popen(
             service_command("127.0.0.1", port, target),
-            env=service_environment(artifact, index, home or Path(own)),
+            env=service_environment(artifact, index, home or Path(own) / "bentoml", more),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -105,8 +120,9 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
         except httpx.TransportError:
             pass  # not listening yet
         time.sleep(0.2)
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise CandorError(f"the service did not become ready; the end of {log}:\n{tail}")
+    lines = log.read_text(errors="replace").splitlines()
+    told = [line for line in lines if CANNOT_START in line] or lines[-15:]  # BentoML's own traceback would hide it
+    raise CandorError("\n".join((f"the service did not become ready; of {log}:", *told)))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

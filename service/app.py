@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import cast
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from candor.errors import CandorError
-from service.api import classify, lookup
-from service.api.requests import BodyLimit
+from service.api import artifacts, classify, hf, label_sets, lookup
+from service.api.docs import add_docs
+from service.api.document import allowed_methods, describe
 from service.engine import Engine
-from service.errors import ApiError, envelope
+from service.errors import RETRY_SECONDS, ApiError, envelope
+from service.guard.exchange import exchange_of
 from service.metrics import exposition
+from service.refusals import refusals
 from service.settings import Settings
 
 log = logging.getLogger("candor.service")
 
-ROUTES = (classify.routes, lookup.routes)  # each module of service.api with a `routes(engine, settings)`
+EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+# of each module of service.api with a `routes(engine, settings)`
+ROUTES = (classify.routes, lookup.routes, hf.routes, label_sets.routes, artifacts.routes)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -28,9 +35,8 @@ def create_app(settings: Settings) -> FastAPI:
     Args:
         settings: of the service.
     """
-    app = FastAPI(title="Candor", docs_url="/v1/docs", redoc_url=None, openapi_url="/v1/openapi.json")
+    app = FastAPI(title="Candor", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     app.state.engine = None
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     _add_error_handlers(app)
 
     def engine() -> Engine:
@@ -38,42 +44,53 @@ def create_app(settings: Settings) -> FastAPI:
             raise ApiError(503, "the model is still loading; try again in a few seconds")
         return cast(Engine, app.state.engine)
 
+    add_docs(app)
     for routes in ROUTES:
         app.include_router(routes(engine, settings))
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
+        """What the service counts, in Prometheus's text format."""
         content, media_type = exposition()
         return Response(content, media_type=media_type)
 
-    @app.api_route("/v1/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    @app.api_route("/v1/{path:path}", methods=EVERY_METHOD, include_in_schema=False)
     def unknown(path: str) -> None:
-        status = 405 if f"/v1/{path}" in app.openapi()["paths"] else 404
-        raise HTTPException(status, f"no such route: /v1/{path[:100]}; see /v1/docs")
+        methods = ", ".join(allowed_methods(app.openapi(), f"/v1/{path}"))
+        if methods:
+            raise HTTPException(405, f"/v1/{path[:100]} takes {methods}; see /v1/docs", {"Allow": methods})
+        raise HTTPException(404, f"no such route: /v1/{path[:100]}; see /v1/docs")
 
+    describe(app, settings)
     return app
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    def refuse(status: int, message: str, field: str | None = None) -> JSONResponse:
+    def refuse(
+        status: int, message: str, field: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> JSONResponse:
         body = envelope(status, message, field)
-        if app.state.engine is not None:
-            app.state.engine.metrics.rejected(body["error"]["code"])
-        return JSONResponse(body, status, headers={"Retry-After": "5"} if status == 503 else None)
+        refusals.count(str(body["error"]["code"]))
+        return JSONResponse(body, status, headers=headers)
 
     @app.exception_handler(ApiError)
     def api_error(_: Request, error: ApiError) -> JSONResponse:
-        return refuse(error.status, error.message, error.field)
+        seconds = error.retry_after or (RETRY_SECONDS if error.status == 503 else None)
+        return refuse(error.status, error.message, error.field, {"Retry-After": str(seconds)} if seconds else None)
 
     @app.exception_handler(HTTPException)
     def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        return refuse(error.status_code, str(error.detail))
+        return refuse(error.status_code, str(error.detail), headers=error.headers)
 
     @app.exception_handler(CandorError)
     def candor_error(_: Request, error: CandorError) -> JSONResponse:
         return refuse(422, str(error))
 
+    @app.exception_handler(ClientDisconnect)
+    def gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody is there to read it
+
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
+        log.error("unexpected error", exc_info=error, extra={"request_id": exchange_of(request.scope).request_id})
         return refuse(500, "an unexpected error; it has been logged")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from PIL import Image
@@ -14,59 +15,20 @@ from candor.calibration.divergence import feature_divergence, text_deviation
 from candor.calibration.open_set import ScoreName
 from candor.clip.artifact import PromptArtifact, Scope
 from candor.clip.backbone import Backbone
-from candor.clip.prompt_tokens import tokenize_names
+from candor.clip.learners import PromptLearner
+from candor.clip.prompt_tokens import TokenizedNames, tokenize_names
 from candor.clip.templates import DEFAULT_TEMPLATE, check_names, check_template, fill, readable
 from candor.clip.text_encoder import encode_prompts
 from candor.errors import InvalidInput
+from service.label_set import LabelFeatures, LabelSet
+from service.multi_label import Background, MultiLabelView
 from service.open_set import OpenSetAnswer, OpenSetView, OpenSetViews
 from vocab_index.index import Neighbour, VocabularyIndex
 from vocab_index.labels import label_features
 
 ZERO_SHOT_TAG = "zero-shot"
 NEAREST = 5  # labels and words an image
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """Labels as the classifier uses them.
-
-    Attributes:
-        labels: C labels.
-        templates: of the caller's own, averaged; None for the tuned prompt.
-        scopes: base or new, of each.
-        text_features: (C, D).
-        zero_shot_features: under the hand-written template, (C, D).
-        text_deviation: mean over the labels of 1 - cos(tuned, zero-shot).
-        divergence: FD of the label set; NaN for one label.
-        probabilities: from logits (..., C) over these labels to calibrated probabilities (..., C).
-    """
-
-    labels: tuple[str, ...]
-    templates: tuple[str, ...] | None
-    scopes: tuple[Scope, ...]
-    text_features: Tensor
-    zero_shot_features: Tensor
-    text_deviation: float
-    divergence: float
-    probabilities: Callable[[Tensor], Tensor]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its features."""
-        return self.text_features.nbytes + self.zero_shot_features.nbytes
-
-
-@dataclass(frozen=True)
-class LabelFeatures:
-    """Text features of labels; rows are independent of each other, so they may be kept label by label.
-
-    Attributes:
-        text: that images are compared with, (C, D).
-        zero_shot: under a hand-written template, (C, D); the same tensor where no prompt was tuned.
-    """
-
-    text: Tensor
-    zero_shot: Tensor
+MOST_TEMPLATES = 100  # that are averaged; CLIP's own list for ImageNet has 80
 
 
 @dataclass(frozen=True)
@@ -112,6 +74,7 @@ class Classifier:
         self._template = artifact.config.template if artifact else template
         self.tag = artifact.tag if artifact else ZERO_SHOT_TAG
         self._make_view = OpenSetViews(backbone, index, artifact.config.open_set if artifact else ())
+        self._background = Background(index, backbone.logit_scale, backbone.device) if index else None
         nothing = torch.empty(0, 0, device=backbone.device)
         self._base_features = LabelFeatures(nothing, nothing)
         if artifact and self._calibrator.needs_base:
@@ -127,22 +90,45 @@ class Classifier:
         """What `lookup` finds words in."""
         return self._index
 
+    @property
+    def image_tower(self) -> tuple[str, ...]:
+        """Names the image tower: classifiers that have it in common give the same image features."""
+        weights = next(self.backbone.model.visual.parameters())
+        tuned = self.tag if self._learner is not None and self._learner.tunes_image_tower else ""
+        return self.backbone.name, self.backbone.digest, str(self.backbone.device), str(weights.dtype), tuned
+
     def preprocess(self, image: Image.Image) -> Tensor:
         """An RGB image as the image tower takes it, (3, H, W)."""
         return self.backbone.preprocess(image)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Image features of preprocessed images (B, 3, H, W): (B, D) of L2 norm 1."""
-        return self.backbone.encode_image(pixels)
+        if self._learner is None:
+            return self.backbone.encode_image(pixels)
+        return self._learner.encode_images(self.backbone, pixels)
 
     def check_templates(self, templates: Sequence[str] | None) -> None:
         """Refuse templates of the caller that cannot be used.
 
         Raises:
-            InvalidInput: one does not hold {} exactly once, or holds a control token of the tokenizer.
+            InvalidInput: there is none or too many, or one does not hold {} exactly once, or a control token of the tokenizer.
         """
+        if templates is not None and not 1 <= len(templates) <= MOST_TEMPLATES:
+            raise InvalidInput(f"{len(templates)} templates given; 1 to {MOST_TEMPLATES} can be averaged")
         for template in templates or ():
             self.backbone.bpe(check_template(template))
+
+    @torch.no_grad()
+    def check_labels(self, names: tuple[str, ...], templates: tuple[str, ...] | None = None) -> None:
+        """Refuse names that `encode_labels` would refuse, without the work of encoding.
+
+        Raises:
+            InvalidInput: as `encode_labels`.
+        """
+        for template in templates or (self._template,):
+            self.backbone.tokenize(fill(template, names))
+        if templates is None and self._learner is not None:
+            self._learner(self._tokens(self._learner, names))
 
     @torch.no_grad()
     def encode_labels(self, names: tuple[str, ...], templates: tuple[str, ...] | None = None) -> LabelFeatures:
@@ -157,8 +143,11 @@ class Classifier:
         zero_shot = self.backbone.encode_text(fill(self._template, names))
         if self._learner is None:
             return LabelFeatures(zero_shot, zero_shot)
-        prompts = self._learner(tokenize_names(self.backbone, names, self._learner.config.n_ctx))
+        prompts = self._learner(self._tokens(self._learner, names))
         return LabelFeatures(encode_prompts(self.backbone.model, prompts), zero_shot)
+
+    def _tokens(self, learner: PromptLearner, names: tuple[str, ...]) -> TokenizedNames:
+        return tokenize_names(self.backbone, names, learner.config.n_ctx)
 
     def label_set(
         self,
@@ -186,7 +175,9 @@ class Classifier:
         scopes: tuple[Scope, ...] = tuple("base" if name.casefold() in self._base else "new" for name in names)
         deviation = float(text_deviation(known.text, known.zero_shot).mean().clamp(min=0))
         divergence, probabilities = feature_divergence(known.text), calibrator.for_labels(geometry)
-        return LabelSet(names, templates, scopes, known.text, known.zero_shot, deviation, divergence, probabilities)
+        learner = self._learner if templates is None else None
+        tokens = self._tokens(learner, names) if learner is not None and learner.depends_on_image else None
+        return LabelSet(names, templates, scopes, known.text, known.zero_shot, deviation, divergence, probabilities, tokens)
 
     def open_set_view(self, label_set: LabelSet) -> OpenSetView:
         """A label set as open-set answers need it: its place in the vocabulary, and negatives mined for it.
@@ -197,6 +188,36 @@ class Classifier:
         features = (label_set.text_features, label_set.zero_shot_features)
         templates = label_set.templates or (self._template,)
         return self._make_view.of(label_set.labels, *features, templates, tuned=label_set.templates is None)
+
+    def multi_label_view(self, label_set: LabelSet) -> MultiLabelView:
+        """A label set with each label scored by itself, against the vocabulary.
+
+        Raises:
+            InvalidInput: there is no vocabulary.
+        """
+        if self._background is None:
+            raise InvalidInput("multi_label scores labels against a vocabulary, and none is served; start with --index DIR")
+        return self._background.view(label_set.zero_shot_features, partial(self.logits, label_set=label_set))
+
+    @torch.no_grad()
+    def logits(self, image_features: Tensor, label_set: LabelSet) -> Tensor:
+        """Scaled cosines of images and labels.
+
+        Args:
+            image_features: (B, D), of `encode_images`.
+            label_set: of `label_set`.
+
+        Returns:
+            (B, C) float32.
+        """
+        scaled = self.backbone.logit_scale * image_features
+        if label_set.tokens is None or self._learner is None:
+            return scaled @ label_set.text_features.T
+        rows = [scaled.new_empty(0, len(label_set.labels))]
+        for row in range(len(scaled)):  # memory for one image's prompts
+            prompts = self._learner(label_set.tokens, image_features[row : row + 1])
+            rows.append(scaled[row : row + 1] @ encode_prompts(self.backbone.model, prompts).T)
+        return torch.cat(rows)
 
     def classify(
         self, image_features: Tensor, label_set: LabelSet, open_set: OpenSetView | None = None
@@ -211,8 +232,7 @@ class Classifier:
         Returns:
             A prediction an image.
         """
-        logits = self.backbone.logit_scale * image_features @ label_set.text_features.T
-        probabilities = label_set.probabilities(logits)
+        probabilities = label_set.probabilities(self.logits(image_features, label_set))
         confidence, best = probabilities.max(dim=-1)
         answers = open_set.answers(image_features, NEAREST) if open_set else [None] * len(image_features)
         return [

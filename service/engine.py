@@ -3,21 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
+from candor.calibration.open_set import ScoreName
 from candor.errors import InvalidInput
-from service.api.answers import lookup_result, result
-from service.api.requests import ParsedRequest
-from service.api.schemas import ClassifyRequest, ClassifyResponse, LookupRequest, LookupResponse
-from service.artifacts.loader import load_serving
-from service.errors import ApiError
+from service.api.answers import classify_results, hugging_face_results, lookup_result
+from service.api.requests import ParsedRequest, SentImage
+from service.api.schemas import ClassifyRequest, LookupRequest
+from service.artifacts.loader import load_first
+from service.classifier import Classifier, Prediction
+from service.errors import CODES, ApiError, envelope
+from service.label_set import LabelSet
+from service.labels.store import LabelSetStore
 from service.metrics import ServiceMetrics
+from service.question import Question, question_of
+from service.refusals import refusals
+from service.scoring import Scorer, is_small
 from service.serving import Serving
 from service.settings import Settings
+
+Answer = dict[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+Shape = Callable[[Sequence[Prediction], LabelSet, Question, ScoreName], list[R]]
+
+SCORING_THREADS = 2  # for what is too much for the event loop; torch spreads large products over the cores itself
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Images of a request.
+
+    Attributes:
+        errors: of each image; None for those that have features.
+        features: (B, D) of those, in their order; None where there are none.
+    """
+
+    errors: tuple[ApiError | None, ...]
+    features: Tensor | None
+
+    @property
+    def count(self) -> int:
+        """B."""
+        return 0 if self.features is None else len(self.features)
+
+    def placed(self, answers: Iterable[Answer]) -> list[Answer]:
+        """An answer an image in the place of each, and the envelopes of errors in the other places."""
+        following = iter(answers)
+        return [next(following) if e is None else dict(envelope(e.status, e.message, e.field)) for e in self.errors]
 
 
 class Engine:
@@ -27,10 +68,16 @@ class Engine:
         settings: of the service.
         serving: what answers first.
         metrics: what counts.
+        label_sets: that callers keep by name; None keeps them in memory.
     """
 
-    def __init__(self, settings: Settings, serving: Serving, metrics: ServiceMetrics) -> None:
-        self._settings, self._serving, self.metrics = settings, serving, metrics
+    def __init__(
+        self, settings: Settings, serving: Serving, metrics: ServiceMetrics, label_sets: LabelSetStore | None = None
+    ) -> None:
+        self._settings, self.metrics = settings, metrics
+        self.label_sets = label_sets or LabelSetStore(None, settings.max_label_sets)
+        self._threads = ThreadPoolExecutor(SCORING_THREADS, "score")
+        self.activate(serving)
 
     @classmethod
     def load(cls, settings: Settings) -> Engine:
@@ -39,46 +86,147 @@ class Engine:
         Raises:
             CandorError: the artifact, the index or the weights are missing, damaged or do not belong together.
         """
-        serving = load_serving(settings, settings.artifact)
-        return cls(settings, serving, ServiceMetrics(serving.tag, serving.classifier.open_set_method))
+        label_sets = LabelSetStore(settings.state / "label_sets", settings.max_label_sets)
+        return cls(settings, load_first(settings), ServiceMetrics(), label_sets)
 
-    async def classify(self, request: ParsedRequest[ClassifyRequest]) -> ClassifyResponse:
+    @property
+    def serving(self) -> Serving:
+        """What answers now. A request takes it once, and keeps it to its end."""
+        return self._serving
+
+    def activate(self, serving: Serving) -> None:
+        """Answer with another artifact from the next request on; requests that have begun end with theirs.
+
+        Args:
+            serving: loaded and warm.
+        """
+        self.metrics.prepare(serving.tag, serving.classifier.open_set_method)
+        serving.model.watch(self.metrics)
+        serving.labels.watch(self.metrics.label_cache)
+        self._serving = serving
+
+    async def classify(self, request: ParsedRequest[ClassifyRequest]) -> Answer:
         """Decode, encode, classify, count.
 
-        Raises:
-            ApiError: an image cannot be decoded, or the labels or template are impossible.
-        """
-        serving, options = self._serving, request.options
-        classifier = serving.classifier
-        templates = None if options.template is None else (options.template,)
-        pixels = await self._pixels(serving, request)
-        with _blaming("template"):
-            classifier.check_templates(templates)
-        with _blaming("labels"):
-            label_set = await serving.labels.label_set(tuple(options.labels), templates)
-            view = await serving.labels.view(label_set) if options.open_set else None
-        features = await serving.model.image_features(pixels)
-        predictions = classifier.classify(features, label_set, view)
-        self.metrics.answered(label_set, predictions)
-        results = [result(p, label_set, options.top_k, classifier.open_set_method) for p in predictions]
-        return ClassifyResponse(artifact=serving.tag, results=results)
+        Returns:
+            `schemas.ClassifyResponse` as plain data.
 
-    async def lookup(self, request: ParsedRequest[LookupRequest]) -> LookupResponse:
+        Raises:
+            ApiError: the only image cannot be decoded, or the labels or options are impossible.
+        """
+        serving, question = self.serving, question_of(request.options, self.label_sets)
+        encoded, results = await self._answered(serving, request.images, question, classify_results)
+        return {"artifact": serving.tag, "results": encoded.placed(results)}
+
+    async def hugging_face(self, image: SentImage, question: Question) -> list[Answer]:
+        """The scores of one image, highest first, as `schemas.HuggingFaceScore`.
+
+        Raises:
+            ApiError: as `classify`.
+        """
+        return (await self._answered(self.serving, [image], question, hugging_face_results))[1][0]
+
+    async def lookup(self, request: ParsedRequest[LookupRequest]) -> Answer:
         """Decode, encode, look up in the vocabulary.
 
-        Raises:
-            ApiError: 404 where no vocabulary is served; or an image cannot be decoded.
-        """
-        serving = self._serving
-        vocabulary = serving.classifier.vocabulary
-        if vocabulary is None:
-            raise ApiError(404, "no vocabulary index is served; start with one: candor serve --index DIR")
-        features = await serving.model.image_features(await self._pixels(serving, request))
-        found = await serving.model.run(serving.classifier.lookup, features, request.options.k)
-        return LookupResponse(vocabulary=vocabulary.source, results=[lookup_result(words) for words in found])
+        Returns:
+            `schemas.LookupResponse` as plain data.
 
-    async def _pixels(self, serving: Serving, request: ParsedRequest[Any]) -> list[Tensor]:
-        return list(await asyncio.gather(*(serving.model.pixels(data, field) for field, data in request.images)))
+        Raises:
+            ApiError: 404 where no vocabulary is served; or the only image cannot be decoded.
+        """
+        serving, classifier = self.serving, self.serving.classifier
+        if classifier.vocabulary is None:
+            raise ApiError(404, "no vocabulary index is served; start with one: candor serve --index DIR")
+        encoded = await self._encoded(serving, request.images)
+        results: list[Answer] = []
+        if encoded.features is not None:
+            small = is_small(encoded.features, encoded.count, len(classifier.vocabulary))
+            with self.metrics.timed("score"):
+                words = await self._work(small, classifier.lookup, encoded.features, request.options.k)
+            results = [lookup_result(found) for found in words]
+        return {"artifact": serving.tag, "vocabulary": classifier.vocabulary.source, "results": encoded.placed(results)}
+
+    async def _answered(
+        self, serving: Serving, images: Sequence[SentImage], question: Question, shape: Shape[R]
+    ) -> tuple[_Encoded, list[R]]:
+        """Work on labels and images at the same time; a result an image that has features, and count them."""
+        _check(serving.classifier, question)
+        if len(images) == 1 and isinstance(images[0].data, ApiError):
+            raise images[0].data
+        labels = asyncio.create_task(self._scorer(serving, question))
+        pictures = asyncio.create_task(self._encoded(serving, images))
+        try:
+            scorer, encoded = await asyncio.gather(labels, pictures)
+        finally:
+            for task in (labels, pictures):  # where one is refused, nobody waits for the other
+                task.cancel()
+        if encoded.features is None:
+            return encoded, []
+
+        def work(features: Tensor) -> tuple[list[Prediction], float, list[R], float]:
+            started = time.perf_counter()
+            predictions = scorer.predictions(features)
+            scored = time.perf_counter()
+            results = shape(predictions, scorer.label_set, question, serving.classifier.open_set_method)
+            return predictions, scored - started, results, time.perf_counter() - scored
+
+        if scorer.needs_model:
+            predictions, scoring, results, shaping = await serving.model.run(work, encoded.features)
+        else:
+            small = scorer.is_small(encoded.count)
+            predictions, scoring, results, shaping = await self._work(small, work, encoded.features)
+        self.metrics.stage("score", scoring)
+        self.metrics.stage("answer", shaping)
+        self.metrics.answered(serving, scorer.label_set, predictions, calibrated=not question.multi_label)
+        return encoded, results
+
+    async def _scorer(self, serving: Serving, question: Question) -> Scorer:
+        """Labels made ready, from what is kept or anew."""
+        with self.metrics.timed("labels"), _blaming(question.labels_field):
+            label_set = await serving.labels.label_set(question.labels, question.templates)
+            view = await serving.labels.view(label_set) if question.open_set else None
+            multi = await serving.labels.multi_label(label_set) if question.multi_label else None
+        return Scorer(serving.classifier, label_set, view, multi)
+
+    async def _encoded(self, serving: Serving, images: Sequence[SentImage]) -> _Encoded:
+        """Features of images. The error of an only image is raised; of several, each has its own."""
+        deadline = serving.model.deadline()
+        found = await asyncio.gather(*(_pixels(serving, image, deadline) for image in images))
+        errors = tuple(each if isinstance(each, ApiError) else None for each in found)
+        if len(found) == 1 and errors[0] is not None:
+            raise errors[0]
+        for error in errors:
+            if error is not None:
+                refusals.count(CODES[error.status])
+        pixels = [each for each in found if not isinstance(each, ApiError)]
+        return _Encoded(errors, await serving.model.image_features(pixels, deadline) if pixels else None)
+
+    async def _work(self, here: bool, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Work of the processor: here where it is small, otherwise in a thread that is not the model's."""
+        if here:
+            return work(*args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
+
+
+async def _pixels(serving: Serving, image: SentImage, deadline: float) -> Tensor | ApiError:
+    """An image as the model takes it, or what is wrong with it."""
+    if isinstance(image.data, ApiError):
+        return image.data
+    try:
+        return await serving.model.pixels(image.data, image.field, deadline)
+    except ApiError as error:
+        if error.status >= 500:  # no fault of the image
+            raise
+        return error
+
+
+def _check(classifier: Classifier, question: Question) -> None:
+    """Refuse what can be refused without the model."""
+    if question.multi_label and classifier.vocabulary is None:
+        raise ApiError(422, "multi_label scores labels against a vocabulary, and none is served", "multi_label")
+    with _blaming(question.templates_field):
+        classifier.check_templates(question.templates)
 
 
 @contextmanager

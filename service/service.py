@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import bentoml
 
+from candor.errors import CandorError
 from service.app import create_app
+from service.artifacts.activation import warm_label_sets
 from service.engine import Engine
+from service.guard.chain import guards
+from service.guard.drain import Traffic
+from service.guard.log import configure_logs
+from service.lifecycle import Lifecycle
+from service.native import ROUTE, JsonOnly, classify_items
 from service.settings import Settings
 
 settings = Settings()
 app = create_app(settings)
+lifecycle = Lifecycle(Traffic(), settings.drain_seconds)
+
+
+async def load() -> None:
+    """Load what the settings name, and encode the kept label sets."""
+    engine = await asyncio.to_thread(Engine.load, settings)
+    await warm_label_sets(engine, engine.serving)
+    app.state.engine = engine
 
 
 @bentoml.asgi_app(app, path="/")
@@ -17,14 +35,33 @@ app = create_app(settings)
     name="candor",
     workers=1,  # one process a GPU holds the model, its caches and its metrics; scale by replicas
     traffic={"timeout": 60},
+    logging={"access": {"enabled": False}},  # BentoML logs raw paths; service.guard logs requests
     metrics={"enabled": False},  # BentoML labels its series with the raw path, which a caller can make unbounded
 )
 class Candor:
     """Zero-shot image classification whose confidence can be taken at its word."""
 
-    def __init__(self) -> None:
-        app.state.engine = Engine.load(settings)
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def start(self) -> None:
+        """Begin to load; the server listens meanwhile."""
+        configure_logs(settings.log_level)
+        lifecycle.start(load)
 
-    def __is_ready__(self) -> bool:
-        """Readiness: the model has been loaded and run once."""
-        return app.state.engine is not None
+    async def __is_ready__(self) -> bool:
+        """Readiness: the model has been loaded and run once, and the service is not ending."""
+        return lifecycle.traffic.state == "ready"
+
+    # BentoML wants 2
+    @bentoml.api(batchable=True, max_batch_size=max(2, settings.max_images), max_latency_ms=60_000)  # type: ignore[untyped-decorator]
+    async def classify_batch(self, items: list[Any]) -> list[dict[str, Any]]:
+        """BentoML's native batch: items of POST /v1/classify, each answered or refused by itself."""
+        return await classify_items(app.state.engine, settings, items)
+
+
+try:
+    layers = guards(settings, lifecycle.traffic, [ROUTE])
+except CandorError as error:  # a file of keys that cannot be used
+    raise SystemExit(f"candor: {error}") from None
+for layer, options in layers:
+    Candor.add_asgi_middleware(layer, **options)  # type: ignore[attr-defined]
+Candor.add_asgi_middleware(JsonOnly)  # type: ignore[attr-defined]  # innermost: what is added first comes first

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import limits
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def _state_home() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser()
 
 
 class Settings(BaseSettings):
     """Every setting is the environment variable CANDOR_<NAME>.
 
     Attributes:
-        artifact: directory of a prompt artifact; None serves the hand-written template (zero-shot).
+        artifact: directory or store tag of the prompt artifact to begin with; None serves the hand-written template.
+        artifacts: directory whose subfolders are artifacts that may be activated; None offers none.
         index: directory of a vocabulary index; None gives no nearest labels and no lookup, and MCM as the open-set score.
         model, pretrained: the backbone where there is no artifact.
         device: "auto" takes a CUDA GPU if there is one.
@@ -22,14 +33,29 @@ class Settings(BaseSettings):
         max_pixels: of one image, by its header, before anything is decoded.
         max_images: in one request.
         max_labels: in one request.
-        max_batch: images that the model takes at once.
-        max_queue: images that wait for the model; more are refused with 503.
+        max_label_length: characters of one label.
+        max_label_sets: that are kept by name.
+        state: directory where they are kept.
+        threads: that torch uses for the model on the CPU; "auto" is measured at start.
+        max_batch: images that the model takes at once; "auto" is measured at start.
+        max_wait_ms: that the model waits, right after a batch, for as many callers to come back; an idle one never waits.
+        max_queue: images that wait to be decoded, and for the model; more are refused with 503.
+        timeout_seconds: after which an image that the model has not begun is refused with 503.
+        drain_seconds: that requests in flight have after SIGTERM or SIGINT.
         label_cache_bytes: of the text features of label sets that are kept.
+        keys: file of API keys (candor keys add); None serves only this machine.
+        allow_anonymous: serve other machines without keys.
+        rate_limit: requests a time for each key, or each address without keys, such as "600/minute"; None sets no limit.
+        max_in_flight: requests that are answered at once; more are refused with 503.
+        body_seconds: that a caller has to send a body.
+        cors_origins: of web pages that may ask, as a JSON list or with commas between; "*" is all.
+        log_level: of what the service logs.
     """
 
     model_config = SettingsConfigDict(env_prefix="CANDOR_", extra="ignore", frozen=True)
 
-    artifact: Path | None = None
+    artifact: str | None = None
+    artifacts: Path | None = None
     index: Path | None = None
     model: str = "glyph-clip"
     pretrained: str | None = None
@@ -39,6 +65,52 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1)
     max_images: int = Field(32, ge=1)
     max_labels: int = Field(1000, ge=1)
-    max_batch: int = Field(32, ge=1)
+    max_label_length: int = Field(500, ge=1)
+    max_label_sets: int = Field(100, ge=0)
+    state: Path = Field(default_factory=lambda: _state_home() / "candor")
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    max_batch: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
+    max_wait_ms: float = Field(5, ge=0, le=10_000, allow_inf_nan=False)
     max_queue: int = Field(512, ge=1)
+    timeout_seconds: float = Field(30, gt=0, allow_inf_nan=False)
+    drain_seconds: float = Field(25, ge=0, allow_inf_nan=False)
     label_cache_bytes: int = Field(256 * 2**20, ge=0)
+    keys: Path | None = None
+    allow_anonymous: bool = False
+    rate_limit: str | None = None
+    max_in_flight: int = Field(256, ge=1)
+    body_seconds: float = Field(30, gt=0, allow_inf_nan=False)
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    log_level: LogLevel = "INFO"
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        return (
+            json.loads(given)
+            if given.lstrip().startswith("[")
+            else [part.strip() for part in given.split(",") if part.strip()]
+        )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if origin != "*" and (parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"):
+                raise ValueError(f"{origin!r} is not an origin such as https://example.org (no path)")
+        return origins
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _parsed(cls, limit: str | None) -> str | None:
+        if limit:
+            limits.parse(limit)
+        return limit or None
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _named(cls, path: Any) -> Any:
+        return path or None  # an empty variable is none

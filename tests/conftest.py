@@ -13,9 +13,10 @@ from candor.clip import Backbone, load_backbone
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Image features that tests compute do not go to the user's cache, nor come from there."""
+    """What tests keep does not go to the user's directories, nor come from there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CANDOR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CANDOR_STATE", str(tmp_path_factory.mktemp("state")))
         yield
 
 

@@ -21,7 +21,7 @@ from candor.images import UnreadableImage
 from training.augment import RATIO, AugmentConfig, ImageSettings, apply_view, draw_view, view_generator
 from training.data import Sample
 
-SCHEMA = 1  # raise it when candor.images decodes a file otherwise than before: no key can see that
+SCHEMA = 2  # raise it when candor.images decodes a file otherwise than before: no key can see that
 PROBES = ((48, 36), (480, 360))  # (width, height): one picture that is enlarged and one that is reduced
 
 

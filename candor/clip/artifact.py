@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -85,6 +86,13 @@ class ArtifactConfig(_Record):
     versions: dict[str, str] = {}
     prompt_sha256: str
 
+    @property
+    def tag(self) -> str:
+        """A short name that changes with all that decides answers: the method, and the head of a digest."""
+        answers = {"backbone", "learner", "base_classnames", "template", "calibrator", "open_set", "prompt_sha256"}
+        digest = hashlib.sha256(self.model_dump_json(include=answers).encode()).hexdigest()
+        return f"{self.method}-{digest[:12]}"
+
 
 def library_versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
@@ -105,8 +113,8 @@ class PromptArtifact:
 
     @property
     def tag(self) -> str:
-        """A short name that changes with the prompt: the method and the head of the prompt's digest."""
-        return f"{self.config.method}-{self.config.prompt_sha256[:12]}"
+        """See `ArtifactConfig.tag`."""
+        return self.config.tag
 
     def learner(self, backbone: Backbone) -> PromptLearner:
         """The tuned learner, frozen, on the backbone's device.
@@ -207,11 +215,11 @@ def with_calibrator(
     return load_artifact(path)
 
 
-def load_artifact(path: Path) -> PromptArtifact:
-    """Load and check an artifact.
+def load_config(path: Path) -> ArtifactConfig:
+    """What an artifact says about itself; its prompt is not read.
 
     Raises:
-        IntegrityError: a file is missing or damaged, the schema is another one, or a digest does not match.
+        IntegrityError: a file is missing, or the configuration is damaged or has another schema.
     """
     for name in (CONFIG, PROMPT):
         if not (path / name).is_file():
@@ -222,11 +230,21 @@ def load_artifact(path: Path) -> PromptArtifact:
         if found != SCHEMA_VERSION:
             raise IntegrityError(path / CONFIG, f"schema_version {SCHEMA_VERSION}", found)
         config = ArtifactConfig.model_validate(document)
-    except (ValueError, ValidationError) as error:
+    except (OSError, ValueError, ValidationError, RecursionError) as error:
         problem = "; ".join(str(error).splitlines()[:3])
         raise IntegrityError(path / CONFIG, "an artifact's configuration", problem) from error
     if config.learner.kind not in LEARNERS:
         raise IntegrityError(path / CONFIG, f"learner kind {' or '.join(LEARNERS)}", config.learner.kind)
+    return config
+
+
+def load_artifact(path: Path) -> PromptArtifact:
+    """Load and check an artifact.
+
+    Raises:
+        IntegrityError: a file is missing or damaged, the schema is another one, or a digest does not match.
+    """
+    config = load_config(path)
     digest = file_digest(path / PROMPT)
     if digest != config.prompt_sha256:
         raise IntegrityError(path / PROMPT, f"sha256 {config.prompt_sha256}", digest)

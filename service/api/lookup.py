@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
+from service.api.answers import json_response
+from service.api.noted import note
 from service.api.openapi import IMAGE_ERRORS, error, image_body
 from service.api.requests import parse
 from service.api.schemas import LookupRequest, LookupResponse
@@ -18,9 +20,11 @@ def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
     router = APIRouter()
     errors = IMAGE_ERRORS | error(404, "No vocabulary is served")
 
-    @router.post("/v1/lookup", responses=errors, openapi_extra=image_body(LookupRequest))
-    async def lookup(request: Request) -> LookupResponse:
+    @router.post("/v1/lookup", response_model=LookupResponse, responses=errors, openapi_extra=image_body(LookupRequest))
+    async def lookup(request: Request) -> Response:
         """Find the words of the served vocabulary that are nearest to images."""
-        return await engine().lookup(await parse(request, LookupRequest, settings))
+        answer = await engine().lookup(await parse(request, LookupRequest, settings))
+        note(request, answer)
+        return json_response(answer)
 
     return router

@@ -1,23 +1,36 @@
-"""Reading a request with images: JSON or multipart, bounded while it is read."""
+"""Reading a request with images: JSON or multipart, checked before any work is done for it."""
 
 from __future__ import annotations
 
-import base64
 import binascii
-import json
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
-from starlette.datastructures import UploadFile
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.amounts import check_document, check_json, check_labels, check_number
+from service.api.forms import read_form
+from service.api.refused_input import refusal
 from service.api.schemas import ClassifyRequest, ImageRequest
 from service.errors import ApiError
 from service.settings import Settings
 
 Options = TypeVar("Options", bound=ImageRequest)
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class SentImage:
+    """An image as it came.
+
+    Attributes:
+        field: of the request, named in errors.
+        data: the file's bytes, or why there are none.
+    """
+
+    field: str
+    data: bytes | ApiError
 
 
 @dataclass(frozen=True)
@@ -25,39 +38,12 @@ class ParsedRequest(Generic[Options]):
     """A request with its images as file bytes, in order.
 
     Attributes:
-        images: (field name for errors, bytes) of each.
+        images: at least one.
         options: everything but the images.
     """
 
-    images: list[tuple[str, bytes]]
+    images: list[SentImage]
     options: Options
-
-
-class BodyLimit:
-    """Refuse a body that is too large: by its announced length at once, otherwise while it is read.
-
-    Args:
-        app: what is protected.
-        max_bytes: of one body.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app, self._max = app, max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with a counting `receive`."""
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            announced = dict(scope.get("headers", [])).get(b"content-length", b"0")
-            if seen > self._max or (announced.isdigit() and int(announced) > self._max):
-                raise ApiError(413, f"the request is larger than the {self._max} bytes allowed")
-            return message
-
-        await self._app(scope, counted if scope["type"] == "http" else receive, send)
 
 
 async def parse(request: Request, kind: type[Options], settings: Settings) -> ParsedRequest[Options]:
@@ -71,78 +57,97 @@ async def parse(request: Request, kind: type[Options], settings: Settings) -> Pa
     Raises:
         ApiError: 400 where it cannot be read, 422 where it is impossible, 413 where it is too large.
     """
-    content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content = media_type(request)
     if content == "application/json":
-        parsed = _from_json(await request.body(), kind)
-    elif content == "multipart/form-data":
-        parsed = await _from_form(request, kind, settings)
-    else:
-        raise ApiError(400, f"send application/json or multipart/form-data, not {content or 'no content type'!r}")
-    if not parsed.images:
-        raise ApiError(422, "no image given; send 'image' or 'images'", "image")
-    _check_number(len(parsed.images), settings.max_images, "images")
-    if isinstance(parsed.options, ClassifyRequest):
-        _check_number(len(parsed.options.labels), settings.max_labels, "labels")
-    return parsed
+        return _with_images(validated_json(await request.body(), kind, settings), settings)
+    if content == "multipart/form-data":
+        files, values = await read_form(request, kind, settings)
+        options = _validated(values, kind)
+        _check_limits(len(files), options, settings)
+        return ParsedRequest([SentImage(field, data) for field, data in files], options)
+    raise ApiError(400, f"send application/json or multipart/form-data, not {content[:100] or 'no content type'!r}")
 
 
-def _check_number(given: int, most: int, field: str) -> None:
-    if given > most:
-        raise ApiError(413, f"{given} {field} given; at most {most} are allowed", field)
+def from_document(document: Any, kind: type[Options], settings: Settings) -> ParsedRequest[Options]:
+    """Check a request that has been read as JSON already.
+
+    Args:
+        document: what JSON held; anything.
+        kind: what it must be.
+        settings: the limits.
+
+    Raises:
+        ApiError: 422 where it is impossible, 413 where it is too large.
+    """
+    check_document(document, settings)
+    return _with_images(_validated(document, kind, strict=True), settings)
 
 
-def _from_json(body: bytes, kind: type[Options]) -> ParsedRequest[Options]:
+def media_type(request: Request) -> str:
+    """What the request says its body is, without parameters; nothing where it does not say."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def validated_json(body: bytes, kind: type[Model], settings: Settings) -> Model:
+    """A body as one of our models.
+
+    Args:
+        body: JSON, or anything.
+        kind: the model.
+        settings: the limits.
+
+    Raises:
+        ApiError: 400 where it is not JSON, 422 where it is something else, 413 where it has far too many values.
+    """
+    check_json(body, settings)
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, "the body is not JSON") from error
-    options = _validated(document, kind)
+        return kind.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        raise refusal(error, kind) from None
+
+
+def image_bytes(data: str, field: str) -> bytes | ApiError:
+    """The file that base64 stands for, or that it does not.
+
+    Args:
+        data: base64, white space in it or not, or a data: URL.
+        field: named in the error.
+    """
+    if data.startswith("data:"):
+        header, _, data = data.partition(",")
+        if not header.endswith(";base64"):
+            return ApiError(422, "a data: URL must hold base64 (data:image/png;base64,...)", field)
+    elif data.startswith(("http://", "https://")):
+        return ApiError(422, "send the image itself as base64; nothing is fetched from an address", field)
+    try:
+        return binascii.a2b_base64(data, strict_mode=True)
+    except ValueError:
+        pass  # line breaks, perhaps, as many encoders make them
+    try:
+        return binascii.a2b_base64("".join(data.split()), strict_mode=True)
+    except ValueError:
+        return ApiError(422, "not base64", field)
+
+
+def _validated(document: Any, kind: type[Model], strict: bool | None = None) -> Model:
+    try:
+        return kind.model_validate(document, strict=strict)
+    except ValidationError as error:
+        raise refusal(error, kind) from None
+
+
+def _with_images(options: Options, settings: Settings) -> ParsedRequest[Options]:
     if options.image is not None and options.images is not None:
         raise ApiError(422, "give either 'image' or 'images', not both", "images")
     named = [("image", options.image)] if options.image is not None else []
-    named += [(f"images.{i}", data) for i, data in enumerate(options.images or [])]
-    return ParsedRequest([(field, _base64(field, data)) for field, data in named], options)
+    named += [(f"images.{i}", data) for i, data in enumerate(options.images or ())]
+    _check_limits(len(named), options, settings)
+    return ParsedRequest([SentImage(field, image_bytes(data, field)) for field, data in named], options)
 
 
-def _base64(field: str, data: str) -> bytes:
-    if data.startswith("data:"):
-        data = data.partition(",")[2]
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ApiError(422, "not base64", field) from error
-
-
-async def _from_form(request: Request, kind: type[Options], settings: Settings) -> ParsedRequest[Options]:
-    async with request.form(max_files=settings.max_images + 1, max_fields=settings.max_labels + 10) as form:
-        images = []
-        for field in ("image", "images"):
-            for part in form.getlist(field):
-                if not isinstance(part, UploadFile):
-                    raise ApiError(422, "must be a file (curl -F image=@FILE); nothing is fetched from an address", field)
-                images.append((field, await part.read()))
-        values: dict[str, Any] = {key: form[key] for key in form if key not in ("image", "images", "labels")}
-        labels = form.getlist("labels")
-    if labels:
-        values["labels"] = _form_labels(labels)
-    return ParsedRequest(images, _validated(values, kind))
-
-
-def _form_labels(parts: list[Any]) -> list[Any]:
-    """Labels of a form: one field with a JSON list, or a field a label."""
-    if len(parts) > 1 or not str(parts[0]).lstrip().startswith("["):
-        return parts
-    try:
-        labels = json.loads(parts[0])
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, 'must be a JSON list such as ["cat", "dog"], or a field a label', "labels") from error
-    return list(labels)
-
-
-def _validated(document: Any, kind: type[Options]) -> Options:
-    try:
-        return kind.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or None
-        raise ApiError(422, f"{first['msg'][0].lower()}{first['msg'][1:]}", field) from error
+def _check_limits(images: int, options: ImageRequest, settings: Settings) -> None:
+    if not images:
+        raise ApiError(422, "no image given; send 'image' or 'images'", "image")
+    check_number(images, settings.max_images, "images")
+    if isinstance(options, ClassifyRequest) and options.labels is not None:
+        check_labels(options.labels, settings, "labels")

@@ -3,62 +3,159 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
+import math
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-from service.batching.images import decode_image
-from service.batching.micro_batcher import MicroBatcher
+from service.batching import limits
+from service.batching.limits import Limits
+from service.batching.tower import ImageTower
+from service.batching.watch import Watch
+from service.batching.workers import Workers, cores, process_workers
 from service.classifier import Classifier
 from service.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+log = logging.getLogger("candor.service")
+
+MEASURE_SECONDS = 4  # after which nothing is measured twice
+
 
 class Model:
-    """A classifier's image tower behind a decode pool and a micro-batcher, and the one thread that the model has.
+    """A classifier behind a decode pool and a micro-batcher, and the one thread that all models of a process share.
 
     Args:
         classifier: whose images are encoded.
         settings: limits.
+        workers: threads; None takes those of the process.
+
+    Attributes:
+        text_chunk: labels that one piece of `run` work should encode at most, so that images do not wait long.
     """
 
-    def __init__(self, classifier: Classifier, settings: Settings) -> None:
-        self._classifier, self._max_pixels = classifier, settings.max_pixels
-        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
-        self._thread = ThreadPoolExecutor(1, "model")  # torch uses all cores itself
-        self._images: MicroBatcher[Tensor, Tensor] = MicroBatcher(
-            self._encode, self._thread, settings.max_batch, settings.max_queue
-        )
+    def __init__(self, classifier: Classifier, settings: Settings, workers: Workers | None = None) -> None:
+        self._classifier, self._settings = classifier, settings
+        threads = cores() if settings.threads == "auto" else settings.threads
+        self._workers = workers or process_workers(threads, settings.max_queue)
+        encode = getattr(classifier.encode_images, "__func__", classifier.encode_images)
+        bounds = (settings.max_batch, settings.max_queue, settings.max_wait_ms, settings.max_pixels)
+        self._key = (classifier.image_tower, encode, bounds)
+        self._tower = self._workers.tower(self._key, lambda: ImageTower(classifier, settings, self._workers))
+        self.text_chunk = limits.DEFAULT_CHUNK
 
-    async def pixels(self, data: bytes, field: str) -> Tensor:
-        """The bytes of a file as the image tower takes them, (3, H, W).
+    @property
+    def max_batch(self) -> int:
+        """Images that the model takes at once."""
+        return self._tower.batches.max_batch
+
+    def watch(self, watch: Watch) -> None:
+        """Tell somebody of images and batches from now on; also of those of other models with the same image tower."""
+        self._tower.batches.watch = watch
+
+    def deadline(self) -> float:
+        """When what comes now is given up, on the event loop's clock."""
+        return asyncio.get_running_loop().time() + self._settings.timeout_seconds
+
+    async def pixels(self, data: bytes, field: str, deadline: float | None = None) -> Tensor:
+        """The bytes of a file as `image_features` takes them, (3, H, W).
+
+        Args:
+            data: of a file.
+            field: named in errors.
+            deadline: on the event loop's clock; None is the settings'.
 
         Raises:
-            ApiError: 413 or 415, about `field`.
+            ApiError: 413 or 415, about `field`; 503 where too many wait, or the deadline passed.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, self._decode, data, field)
+        work = partial(self._tower.decode, data, field)
+        return await self._workers.decoders.run(work, self.deadline() if deadline is None else deadline)
 
-    async def image_features(self, pixels: Sequence[Tensor], deadline: float = float("inf")) -> Tensor:
-        """Image features, (B, D), in batches with those of other callers.
+    async def image_features(self, pixels: Sequence[Tensor], deadline: float | None = None) -> Tensor:
+        """Image features, (B, D) of L2 norm 1, in batches with those of other callers.
+
+        Args:
+            pixels: of `pixels`, one or more.
+            deadline: on the event loop's clock; None is the settings'.
 
         Raises:
             ApiError: 503 where too many wait, or the deadline passed.
         """
-        return torch.stack(await self._images.submit(pixels, deadline))
+        return torch.stack(await self._tower.batches.submit(pixels, self.deadline() if deadline is None else deadline))
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Other work of the model, in turn with its images."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+        """Other work of the model, in turn with its images; they wait for it, so it should be short."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers.model, partial(work, *args, **kwargs))
 
-    def _decode(self, data: bytes, field: str) -> Tensor:
-        return self._classifier.preprocess(decode_image(data, self._max_pixels, field))
+    def measure(self) -> Limits:
+        """Choose threads, batch and labels at once for this machine, where the settings leave it open, and log them.
 
-    def _encode(self, pixels: list[Tensor]) -> Sequence[Tensor]:
-        return self._classifier.encode_images(torch.stack(pixels)).unbind()
+        Takes a few seconds, and must not be called in the event loop. An image tower is measured once; requests that are
+        answered meanwhile take turns with it.
+        """
+        started = time.perf_counter()
+        measured = self._workers.limits.get(self._key)
+        if measured is None:
+            measured = self._workers.limits[self._key] = self._measure_images(started + MEASURE_SECONDS)
+        self._tower.batches.max_batch = measured.max_batch
+        names = tuple(f"label {i}" for i in range(limits.PROBE_LABELS))
+        encode = partial(self._timed, lambda: self._classifier.encode_labels(names))
+        took = min(encode(), encode())
+        self.text_chunk = limits.choose_chunk(took, limits.PROBE_LABELS)
+        log.info(
+            "%d threads, batches of up to %d images%s, %d labels at a time; measured in %.1f s",
+            measured.threads,
+            measured.max_batch,
+            "" if math.isnan(measured.images_per_second) else f" ({measured.images_per_second:.4g} images/s)",
+            self.text_chunk,
+            time.perf_counter() - started,
+        )
+        return measured
+
+    def _measure_images(self, until: float) -> Limits:
+        pictures = [torch.zeros(3, *self._tower.size, dtype=torch.uint8)]
+        on_cpu = self._classifier.backbone.device.type == "cpu"
+
+        def seconds(batch: int, threads: int | None = None) -> float:
+            return limits.fastest_of_two(partial(self._timed, lambda: self._tower.encode(pictures * batch), threads), until)
+
+        def seconds_with(threads: int) -> float:
+            self._workers.use_threads(threads)
+            return seconds(limits.PROBE_BATCH)
+
+        self._timed(lambda: self._tower.encode(pictures))  # the first run is slow for other reasons
+        if self._settings.threads == "auto" and on_cpu and cores() > 1:
+            self._workers.use_threads(limits.choose_threads(seconds_with, cores()))
+        if self._settings.max_batch != "auto":
+            return Limits(self._workers.threads, self._settings.max_batch, math.nan)
+        if on_cpu:
+            batch, rate = limits.choose_batch(partial(seconds, threads=self._workers.threads), limits.MOST_ON_CPU)
+        else:
+            batch, rate = limits.choose_batch(seconds, limits.MOST_ON_GPU)
+        return Limits(self._workers.threads, batch, rate)
+
+    def _timed(self, work: Callable[[], object], threads: int | None = None) -> float:
+        """Seconds of some work in the model's thread, without its time in the queue.
+
+        Args:
+            work: to time.
+            threads: that share it evenly: then their processor time counts where it is less, so that what else runs on
+                the machine does not matter.
+        """
+
+        def timed() -> float:
+            started, before = time.perf_counter(), time.process_time()
+            work()
+            if self._classifier.backbone.device.type == "cuda":
+                torch.cuda.synchronize(self._classifier.backbone.device)
+            passed, spent = time.perf_counter() - started, time.process_time() - before
+            return passed if threads is None else min(passed, spent / threads)
+
+        return self._workers.model.submit(timed).result()

@@ -1,1 +1,1 @@
-"""What stands before every route: who may call, how often, how much; and the log line of each request."""
+"""What stands before every route, BentoML's own too: keys, limits, headers, request ids, logs, one error envelope."""

@@ -13,34 +13,12 @@ from torch import Tensor
 
 from candor.clip import Backbone, ContextLearner, LearnerConfig, encode_prompts, load_backbone, tokenize_names
 from candor.clip.backbone import register_backbone
+from service.bench.hugging_face import hugging_face_names
 
 TEXTS = ["cat", "a photo of a dog.", "a drawing of the second of many fleur-de-lis, in blue and white", "3 café ☂"]
 NAMES = ["cat", "skull_and_crossbones", "the second of many fleur-de-lis"]
 LAYERS, WIDTH, HEADS = 3, 64, 4
 UNUSED = 40_000  # token ids from here on occur in none of the texts
-BLOCK = {  # open_clip's name of a part of a block -> Hugging Face's
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-    "attn.out_proj": "self_attn.out_proj",
-}
-WHOLE = {  # open_clip's name of everything else -> Hugging Face's, and whether it is stored transposed there
-    "logit_scale": ("logit_scale", False),
-    "token_embedding.weight": ("text_model.embeddings.token_embedding.weight", False),
-    "positional_embedding": ("text_model.embeddings.position_embedding.weight", False),
-    "ln_final.weight": ("text_model.final_layer_norm.weight", False),
-    "ln_final.bias": ("text_model.final_layer_norm.bias", False),
-    "text_projection": ("text_projection.weight", True),
-    "visual.class_embedding": ("vision_model.embeddings.class_embedding", False),
-    "visual.conv1.weight": ("vision_model.embeddings.patch_embedding.weight", False),
-    "visual.positional_embedding": ("vision_model.embeddings.position_embedding.weight", False),
-    "visual.ln_pre.weight": ("vision_model.pre_layrnorm.weight", False),
-    "visual.ln_pre.bias": ("vision_model.pre_layrnorm.bias", False),
-    "visual.ln_post.weight": ("vision_model.post_layernorm.weight", False),
-    "visual.ln_post.bias": ("vision_model.post_layernorm.bias", False),
-    "visual.proj": ("visual_projection.weight", True),
-}
 
 
 @dataclass(frozen=True)
@@ -49,26 +27,6 @@ class Pair:
 
     ours: Backbone
     theirs: torch.nn.Module
-
-
-def hugging_face_names(ours: dict[str, Tensor]) -> dict[str, Tensor]:
-    """open_clip's weights under Hugging Face's names; every one of them is used, and once."""
-    theirs: dict[str, Tensor] = {}
-    for name, value in ours.items():
-        if name in WHOLE:
-            new, transposed = WHOLE[name]
-            theirs[new] = value.T if transposed else value
-            continue
-        before, after = name.split("resblocks.")
-        layer, part = after.split(".", 1)
-        block = f"{'vision' if before.startswith('visual') else 'text'}_model.encoder.layers.{layer}."
-        part, kind = part.rsplit(".", 1)
-        if kind.startswith("in_proj_"):
-            for projection, third in zip("qkv", value.chunk(3), strict=True):
-                theirs[f"{block}self_attn.{projection}_proj.{kind.removeprefix('in_proj_')}"] = third
-        else:
-            theirs[f"{block}{BLOCK[part]}.{kind}"] = value
-    return theirs
 
 
 def hugging_face_clip(ours: dict[str, Tensor], quick_gelu: bool, eos_token_id: int) -> torch.nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.server import running_service
+from cli.server import free_port, running_service
+from service.guard.keys import KeySet, NamedKey, digest, new_key, write_keys
 
 
 def run_cli(*arguments: str) -> str:
@@ -32,4 +34,33 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("service") / "service.log"
     with running_service(built / "artifact", built / "index", log) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def key() -> str:
+    """An API key of `guarded`."""
+    return new_key()
+
+
+@pytest.fixture(scope="session")
+def origin() -> str:
+    """Whose pages may ask `guarded`."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="session")
+def guarded(built: Path, key: str, origin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The service with keys, for pages of `origin`, and with limits that tests reach."""
+    directory = tmp_path_factory.mktemp("guarded")
+    known = NamedKey(name="tests", role="admin", sha256=digest(key.encode()))
+    (directory / "keys.json").write_text(write_keys(KeySet(keys=(known,))))
+    (directory / "keys.json").chmod(0o600)
+    environment = {
+        "CANDOR_KEYS": str(directory / "keys.json"),
+        "CANDOR_CORS_ORIGINS": json.dumps([origin]),
+        "CANDOR_MAX_IMAGES": "3",
+        "CANDOR_MAX_LABELS": "10",
+    }
+    with running_service(built / "artifact", built / "index", directory / "log", environment=environment) as url:
         yield url

@@ -13,6 +13,7 @@ from service.app import create_app
 from service.artifacts.loader import serve_classifier
 from service.classifier import Classifier
 from service.engine import Engine
+from service.guard.chain import guarded
 from service.metrics import ServiceMetrics
 from service.settings import Settings
 from vocab_index.index import VocabularyIndex
@@ -34,8 +35,8 @@ def app(tiny_clip: Backbone, registry: CollectorRegistry) -> FastAPI:
 
 def serving(classifier: Classifier, settings: Settings, registry: CollectorRegistry) -> FastAPI:
     app = create_app(settings)
-    serving = serve_classifier(classifier, settings)
-    app.state.engine = Engine(settings, serving, ServiceMetrics(classifier.tag, classifier.open_set_method, registry))
+    metrics = ServiceMetrics(registry)
+    app.state.engine = Engine(settings, serve_classifier(classifier, settings), metrics)
     return app
 
 
@@ -47,5 +48,6 @@ def without_vocabulary(tiny_clip: Backbone, registry: CollectorRegistry) -> Iter
 
 @pytest.fixture
 def client(app: FastAPI) -> Iterator[TestClient]:
-    with TestClient(app, raise_server_exceptions=False) as client:
+    settings = Settings(max_body_bytes=200_000, allow_anonymous=True)
+    with TestClient(guarded(app, settings), raise_server_exceptions=False) as client:
         yield client

@@ -14,7 +14,8 @@ from candor.clip import ContextLearner, LearnerConfig, PromptArtifact, encode_pr
 from candor.clip.artifact import BackboneRef
 from candor.clip.backbone import Backbone
 from candor.errors import InvalidInput
-from service.classifier import NEAREST, Classifier, LabelSet
+from service.classifier import NEAREST, Classifier
+from service.label_set import LabelSet
 from service.open_set import OpenSetAnswer, OpenSetViews
 from vocab_index.index import VocabularyIndex
 from vocab_index.open_set import OpenSet

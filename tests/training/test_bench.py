@@ -62,12 +62,12 @@ def test_ratios_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_fails_where_results_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     good = StepFigures(4, 6.0, 0.5, 0.75, 12.0, 0.5, 2_000_000, 1_000_000, 1e-6, 1e-5)
     figures = TrainFigures(SETTING, (good,), 0.5, 4.0)
-    monkeypatch.setattr("cli.bench.bench_train", lambda *_: figures)
+    monkeypatch.setattr("cli.bench.train.bench_train", lambda *_: figures)
     shown = CliRunner().invoke(app, ["bench", "train", "--n-ctx", "4"])
     assert shown.exit_code == 0
     assert "12.0" in shown.output
     bad = replace(figures, steps=(replace(good, gradient_difference=1e-3),))
-    monkeypatch.setattr("cli.bench.bench_train", lambda *_: bad)
+    monkeypatch.setattr("cli.bench.train.bench_train", lambda *_: bad)
     failed = CliRunner().invoke(app, ["bench", "train", "--json"])
     assert failed.exit_code == 1
     assert json.loads(failed.stdout)["equal"] is False

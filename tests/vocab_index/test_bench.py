@@ -284,13 +284,13 @@ def test_missed_targets_are_no_failure_and_other_results_are(
 ) -> None:
     assert figures.equal
     assert [figure.name for figure in figures.missed] == ["load"]
-    monkeypatch.setattr("cli.bench.bench_vocab", lambda *_: figures)
+    monkeypatch.setattr("cli.bench.vocab.bench_vocab", lambda *_: figures)
     shown = CliRunner().invoke(app, ["bench", "vocab"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
     for text in ("12.5 ms", "25 ms", "2.00x", ">= 1.5x", "1.50 s", "<= 1.00 s", "MISS", "2.0 MB", "2 of 3 targets"):
         assert text in shown.output
     wrong = replace(figures, figures=(*figures.figures, parity("mining", "other words", 3, 0)))
-    monkeypatch.setattr("cli.bench.bench_vocab", lambda *_: wrong)
+    monkeypatch.setattr("cli.bench.vocab.bench_vocab", lambda *_: wrong)
     failed = CliRunner().invoke(app, ["bench", "vocab", "--json"])
     assert failed.exit_code == 1
     assert "mining: other words" in failed.stderr
@@ -302,7 +302,7 @@ def test_missed_targets_are_no_failure_and_other_results_are(
 
 def test_sizes_are_read_and_refused(figures: VocabFigures, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Setting] = []
-    monkeypatch.setattr("cli.bench.bench_vocab", lambda setting, *_: (asked.append(setting), figures)[1])
+    monkeypatch.setattr("cli.bench.vocab.bench_vocab", lambda setting, *_: (asked.append(setting), figures)[1])
     for sizes in (["118k", "1M"], ["118000"]):
         options = [option for size in sizes for option in ("--size", size)]
         assert CliRunner().invoke(app, ["bench", "vocab", *options]).exit_code == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class PromptLearner(nn.Module):
     """Base of all learners. The class names are an argument of forward, never state."""
 
     config: LearnerConfig
+    depends_on_image: ClassVar[bool] = False  # whether `forward` looks at image features
+    tunes_image_tower: ClassVar[bool] = False  # whether `encode_images` is not the backbone's own
 
     @classmethod
     @abstractmethod
@@ -55,5 +57,10 @@ class PromptLearner(nn.Module):
 
         Args:
             names: any names, the base classes or others.
-            image_features: of the batch, for learners whose prompts depend on the image; none does yet.
+            image_features: (B, D), for learners whose prompts depend on the image; such a learner makes B * C prompts, those
+                of the first image first, and C that depend on none where this is None.
         """
+
+    def encode_images(self, backbone: Backbone, pixels: Tensor) -> Tensor:
+        """Image features of preprocessed images (B, 3, H, W): (B, D) of L2 norm 1, here of the frozen tower."""
+        return backbone.encode_image(pixels)

@@ -1,0 +1,92 @@
+"""How many threads, images and labels at once: measured at start, in a few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+DEFAULT_BATCH = 32
+DEFAULT_CHUNK = 64
+NEARLY = 0.95  # of the best rate is as good as the best
+BATCH_SECONDS = 1.5  # that a batch may take: a newcomer waits for the one that runs
+CHUNK_SECONDS = 0.3  # that labels may hold up images
+MOST_LABELS = 256
+MOST_ON_CPU = 64  # images
+MOST_ON_GPU = 256
+PROBE_BATCH = 4
+PROBE_LABELS = 8
+
+Seconds = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a machine does best with a model.
+
+    Attributes:
+        threads: of torch, in the model's thread.
+        max_batch: images in one run.
+        images_per_second: of the fastest batch that was tried; NaN where none was.
+    """
+
+    threads: int
+    max_batch: int
+    images_per_second: float
+
+
+def choose_threads(seconds: Seconds, most: int) -> int:
+    """The smallest number of threads that is nearly the fastest.
+
+    Args:
+        seconds: threads to the time of the same work.
+        most: threads to try; 1, 2, 4, ... and the most itself are, until more help no more.
+    """
+    best, fastest = 1, seconds(1)
+    for threads in [*(2**i for i in range(1, most.bit_length()) if 2**i < most), *([most] if most > 1 else [])]:
+        took = seconds(threads)
+        if took > NEARLY * fastest:
+            break
+        best, fastest = threads, took
+    return best
+
+
+def choose_batch(seconds: Seconds, most: int) -> tuple[int, float]:
+    """The smallest batch that is nearly the fastest an image.
+
+    Args:
+        seconds: images to the time of a batch of them.
+        most: images to try; 1, 2, 4, ... are, until two larger ones have not been faster, or one would take too long.
+
+    Returns:
+        Images, and the images a second of the fastest batch.
+    """
+    rates: dict[int, float] = {}
+    batch = 1
+    while batch <= most:
+        took = seconds(batch)
+        if rates and took > BATCH_SECONDS:
+            break
+        rates[batch] = batch / took
+        best = max(rates, key=lambda tried: rates[tried])
+        if batch >= 4 * best or 2 * took > BATCH_SECONDS:
+            break
+        batch *= 2
+    fastest = max(rates.values())
+    return min(tried for tried, rate in rates.items() if rate >= NEARLY * fastest), fastest
+
+
+def choose_chunk(seconds: float, labels: int) -> int:
+    """Labels to encode at once, so that images never wait long for them.
+
+    Args:
+        seconds: that `labels` labels took.
+        labels: how many.
+    """
+    return max(1, min(MOST_LABELS, int(labels * CHUNK_SECONDS / max(seconds, 1e-6))))
+
+
+def fastest_of_two(work: Callable[[], float], until: float) -> float:
+    """The shorter time of work; its second run is left out when it would end after `until` (`time.perf_counter`)."""
+    first = work()
+    return min(first, work()) if time.perf_counter() + first < until else first

@@ -1,0 +1,70 @@
+"""Threads, batches and chunks from times; on machines whose times are known."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.batching.limits import choose_batch, choose_chunk, choose_threads, fastest_of_two
+
+
+@pytest.mark.parametrize(
+    ("serial", "most", "chosen", "tried"),
+    [
+        (0.0, 8, 8, [1, 2, 4, 8]),  # everything runs side by side
+        (0.0, 6, 6, [1, 2, 4, 6]),
+        (0.0, 1, 1, [1]),
+        (1.0, 8, 1, [1, 2]),  # nothing does
+        (0.8, 64, 4, [1, 2, 4, 8]),  # 1, 0.9, 0.85, 0.825: the last is within 5 % of the one before
+    ],
+)
+def test_threads(serial: float, most: int, chosen: int, tried: list[int]) -> None:
+    asked = []
+
+    def seconds(threads: int) -> float:
+        asked.append(threads)
+        return serial + (1 - serial) / threads
+
+    assert choose_threads(seconds, most) == chosen
+    assert asked == tried
+
+
+@pytest.mark.parametrize(
+    ("fixed", "each", "most", "chosen", "tried"),
+    [
+        (0.0, 0.01, 64, 1, [1, 2, 4]),  # nothing is gained: two larger ones, and it stops
+        (0.02, 0.01, 64, 32, [1, 2, 4, 8, 16, 32, 64]),  # 64 in 0.66 s: 97.0/s; 32 in 0.34: 94.1; 16 in 0.18: 88.9
+        (0.02, 0.01, 16, 16, [1, 2, 4, 8, 16]),  # 88.9; 8 in 0.1: 80
+        (0.05, 0.1, 64, 4, [1, 2, 4, 8]),  # 8 in 0.85 s: 9.41; 4 in 0.45: 8.89 is 94 %, no
+        (2.0, 0.1, 64, 1, [1]),  # even one takes too long
+        (0.005, 0.0, 256, 256, [1, 2, 4, 8, 16, 32, 64, 128, 256]),  # as on a GPU
+    ],
+)
+def test_batches(fixed: float, each: float, most: int, chosen: int, tried: list[int]) -> None:
+    asked = []
+
+    def seconds(batch: int) -> float:
+        asked.append(batch)
+        return fixed + each * batch
+
+    batch, rate = choose_batch(seconds, most)
+    assert asked == tried
+    rates = {tried: tried / (fixed + each * tried) for tried in asked}
+    assert rate == pytest.approx(max(rates.values()))
+    assert batch == min(b for b, r in rates.items() if r >= 0.95 * rate)
+    assert batch == (8 if chosen == 4 else chosen)
+
+
+def test_a_step_back_does_not_hide_a_larger_gain() -> None:
+    times = {1: 0.1, 2: 0.21, 4: 0.3, 8: 0.9}  # 10, 9.5, 13.3, 8.9 a second
+    assert choose_batch(times.__getitem__, 8) == (4, pytest.approx(40 / 3))
+
+
+@pytest.mark.parametrize(("seconds", "chunk"), [(0.375, 6), (0.008, 256), (0.0, 256), (40.0, 1), (0.08, 30)])
+def test_chunks_of_labels_take_three_tenths_of_a_second(seconds: float, chunk: int) -> None:
+    assert choose_chunk(seconds, 8) == chunk
+
+
+def test_what_would_end_too_late_is_not_run_twice() -> None:
+    times = iter([0.5, 0.25, 7.0])
+    assert fastest_of_two(lambda: next(times), float("inf")) == 0.25
+    assert fastest_of_two(lambda: next(times), 0) == 7.0
