@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from candor.clip.artifact import PromptArtifact, Scope
 from candor.clip.backbone import Backbone
 from candor.clip.learners import PromptLearner
 from candor.clip.prompt_tokens import TokenizedNames, tokenize_names
-from candor.clip.templates import DEFAULT_TEMPLATE, check_names, check_template, fill, readable
+from candor.clip.templates import DEFAULT_TEMPLATE, check_names, fill, readable
 from candor.clip.text_encoder import encode_prompts
 from candor.errors import InvalidInput
 from service.label_set import LabelFeatures, LabelSet
@@ -111,12 +111,12 @@ class Classifier:
         """Refuse templates of the caller that cannot be used.
 
         Raises:
-            InvalidInput: there is none or too many, or one does not hold {} exactly once, or a control token of the tokenizer.
+            InvalidInput: there are none or too many, one does not hold {} exactly once, or it holds a control token.
         """
         if templates is not None and not 1 <= len(templates) <= MOST_TEMPLATES:
             raise InvalidInput(f"{len(templates)} templates given; 1 to {MOST_TEMPLATES} can be averaged")
         for template in templates or ():
-            self.backbone.bpe(check_template(template))
+            self.backbone.bpe(fill(template, ["cat"])[0])  # with a label: braces would hide what stands beside them
 
     @torch.no_grad()
     def check_labels(self, names: tuple[str, ...], templates: tuple[str, ...] | None = None) -> None:

@@ -20,6 +20,9 @@ from service.settings import Settings
 
 settings = Settings()
 app = create_app(settings)
+LAST_RESORT = settings.body_seconds + settings.timeout_seconds + 600  # seconds; BentoML's 504 has no envelope
+    settings.body_seconds + settings.timeout_seconds + 600
+)  # seconds; BentoML's 504 has no envelope: ours come first
 lifecycle = Lifecycle(Traffic(), settings.drain_seconds)
 
 
@@ -34,7 +37,7 @@ async def load() -> None:
 @bentoml.service(
     name="candor",
     workers=1,  # one process a GPU holds the model, its caches and its metrics; scale by replicas
-    traffic={"timeout": 60},
+    traffic={"timeout": LAST_RESORT},
     logging={"access": {"enabled": False}},  # BentoML logs raw paths; service.guard logs requests
     metrics={"enabled": False},  # BentoML labels its series with the raw path, which a caller can make unbounded
 )

@@ -16,8 +16,8 @@ def multi_label(label_logits: Tensor, background_logits: Tensor, rivals: Tensor,
     """Scores of labels, each against its own rivals in a fixed background of words.
 
     score_i = exp(l_i) / (exp(l_i) + W mean_{j in R_i} exp(b_j)), for logits l of labels and b of background words: the
-    probability that the image shows label i rather than any of W words such as its rivals R_i. R_i leaves out the words that
-    mean what the label means. No other label is in it, so scores do not add up to 1, and a label set can grow and shrink.
+    probability that the image shows label i rather than any of W words such as its rivals R_i. R_i leaves out what means
+    the same as the label. No other label is in it, so scores do not add up to 1, and a label set can grow and shrink.
 
     Args:
         label_logits: scaled cosines of images to labels, (B, C).

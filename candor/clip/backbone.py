@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from candor.clip.text_encoder import encode_tokens, eot_positions, prefix_of_tokens, shared_length, text_tower
+from candor.clip.word_cache import WordCache
 from candor.errors import CandorError, IntegrityError, InvalidInput
 
 RANDOM_WEIGHTS = "random"
@@ -254,6 +255,7 @@ def load_backbone(
     tokenizer = open_clip.get_tokenizer(model)
     if not isinstance(tokenizer, SimpleTokenizer):
         raise InvalidInput(f"{model} uses {type(tokenizer).__name__}; prompts need CLIP's own tokenizer")
+    tokenizer.cache = WordCache(tokenizer.cache)
     digest = weights_digest(net)
     net = net.to(device=target, dtype={"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision])
     net.eval().requires_grad_(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ def soak(
     """
     if (url is None) != (pid is None):
         raise InvalidInput("give both --url and --pid of a running service, or neither")
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # never leave the service behind
     setting = SoakSetting(seconds=60 * minutes, load=load, probe_seconds=probe)
     with _service(url, pid, artifact, index) as (address, process), progress_bar() as bar:
         task = bar.add_task("finding the saturation", total=round(setting.seconds / setting.interval))

@@ -165,3 +165,42 @@ def test_impossible_labels(tiny_clip: Backbone) -> None:
     for labels in ([], ["cat", ""], ["cat", "CAT"], ["x " * 100]):
         with pytest.raises(InvalidInput):
             classifier.label_set(labels)
+
+
+def test_several_templates_are_averaged_as_in_float64(tiny_clip: Backbone, artifact: PromptArtifact) -> None:
+    templates = ("a drawing of a {}!", "{}", "the {} in the snow")
+    for found in (None, artifact):
+        features = Classifier(tiny_clip, found).label_set(LABELS, templates).text_features
+        for name, feature in zip(("red umbrella", "Blue Anchor", "snowman"), features.tolist(), strict=True):
+            rows = [tiny_clip.encode_text([template.format(name)])[0].tolist() for template in templates]
+            unit = [[x / math.hypot(*row) for x in row] for row in rows]
+            mean = [sum(column) / 3 for column in zip(*unit, strict=True)]
+            assert feature == pytest.approx([x / math.hypot(*mean) for x in mean], abs=1e-5)
+
+
+def test_templates_that_cannot_be_used(tiny_clip: Backbone) -> None:
+    classifier = Classifier(tiny_clip)
+    classifier.check_templates(("{}",) * 100)
+    for templates in ((), ("{}",) * 101, ("no place",), ("{} {}",), ("{} {x}",), ("{}<start_of_text>",)):
+        with pytest.raises(InvalidInput):
+            classifier.check_templates(templates)
+
+
+@pytest.mark.parametrize("templates", [None, ("a {}",), ("{}", "x " * 60 + "{}")])
+def test_labels_are_checked_as_they_are_encoded(
+    tiny_clip: Backbone, artifact: PromptArtifact, templates: tuple[str, ...] | None
+) -> None:
+    """A label passes the check exactly where it can be encoded."""
+    for found in (None, artifact):
+        classifier, outcomes = Classifier(tiny_clip, found), []
+        for number in range(1, 80, 3):
+            errors = []
+            for act in (classifier.check_labels, classifier.encode_labels):
+                try:
+                    act(("cat", "x " * number), templates)
+                    errors.append("")
+                except InvalidInput as error:
+                    errors.append(str(error))
+            assert errors[0] == errors[1]
+            outcomes.append(not errors[0])
+        assert {True, False} == set(outcomes)

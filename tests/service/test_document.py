@@ -122,7 +122,9 @@ GOOD = {"image": "iVBO", "labels": ["cat"]}
         (GOOD | {"surprise": 1}, False),
     ],
 )
-def test_the_schema_of_classify_draws_the_line_where_the_service_does(document: Document, body: Document, valid: bool) -> None:
+def test_the_schema_of_classify_draws_the_line_where_the_service_does(
+    document: Document, body: Document, valid: bool
+) -> None:
     assert schema_of(document, "ClassifyRequest").is_valid(body) is valid
 
 

@@ -57,8 +57,8 @@ class PromptLearner(nn.Module):
 
         Args:
             names: any names, the base classes or others.
-            image_features: (B, D), for learners whose prompts depend on the image; such a learner makes B * C prompts, those
-                of the first image first, and C that depend on none where this is None.
+            image_features: (B, D), for learners whose prompts depend on the image; such a learner makes B * C prompts,
+                those of the first image first, and C that depend on none where this is None.
         """
 
     def encode_images(self, backbone: Backbone, pixels: Tensor) -> Tensor:

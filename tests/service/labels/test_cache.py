@@ -1,4 +1,4 @@
-"""Label sets from what is kept: put together once, bounded, cheap when hot, and equal to what the classifier makes alone."""
+"""Label sets from what is kept: made once, bounded, cheap when hot, and equal to what the classifier makes alone."""
 
 from __future__ import annotations
 

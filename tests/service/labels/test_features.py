@@ -86,7 +86,9 @@ def test_only_what_is_not_there_is_encoded(classifier: Counting, kept: KeptFeatu
 
 def test_what_another_request_is_encoding_is_not_encoded_again(classifier: Counting, kept: KeptFeatures) -> None:
     first, second, third = run(
-        kept.get(("cat", "dog", "sun", "moon"), None), kept.get(("moon", "pen", "cat"), None), kept.get(("pen", "dog"), None)
+        kept.get(("cat", "dog", "sun", "moon"), None),
+        kept.get(("moon", "pen", "cat"), None),
+        kept.get(("pen", "dog"), None),
     )
     assert sorted(name for names in classifier.encoded for name in names) == ["cat", "dog", "moon", "pen", "sun"]
     assert torch.equal(second.text[[2, 0]], first.text[[0, 3]])

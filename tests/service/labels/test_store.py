@@ -1,4 +1,4 @@
-"""Kept label sets: written whole, read again, bounded; no name leaves the directory, no damaged file is lost or stops a start."""
+"""Kept label sets: written whole, read again, bounded; no name leaves the directory, no damaged file is lost."""
 
 from __future__ import annotations
 
