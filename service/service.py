@@ -21,8 +21,6 @@ from service.settings import Settings
 settings = Settings()
 app = create_app(settings)
 LAST_RESORT = settings.body_seconds + settings.timeout_seconds + 600  # seconds; BentoML's 504 has no envelope
-    settings.body_seconds + settings.timeout_seconds + 600
-)  # seconds; BentoML's 504 has no envelope: ours come first
 lifecycle = Lifecycle(Traffic(), settings.drain_seconds)
 
 
