@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from candor.calibration.open_set import ScoreName, matching_threshold
 from candor.clip.artifact import PromptArtifact, load_artifact
@@ -21,6 +21,7 @@ from candor.errors import InvalidInput
 from cli.console import errors, one_line_errors
 from cli.server import service_command, service_environment
 from service.guard.key_file import KeyFile
+from service.settings import Settings, load_settings
 from vocab_index.index import VocabularyIndex
 
 
@@ -50,58 +51,77 @@ def serve(
 
     More settings are environment variables (CANDOR_MAX_PIXELS, ...): see the table in README.md.
     """
-    given = (("CANDOR_ARTIFACTS", artifacts), ("CANDOR_STATE", state), ("CANDOR_KEYS", keys))
-    chosen = {name: str(path.resolve()) for name, path in given if path is not None}
-    refuse_open_door(host, os.environ | chosen)
+    given = {"artifacts": artifacts, "state": state, "keys": keys}
+    chosen = {name: path.resolve() for name, path in given.items() if path is not None}
+    settings = load_settings(**chosen)
+    refuse_open_door(host, settings)
     if artifacts is not None and not artifacts.is_dir():
         raise InvalidInput(f"--artifacts {artifacts} is no folder")
-    if key_file := (os.environ | chosen).get("CANDOR_KEYS"):
-        KeyFile(Path(key_file))  # a damaged one is one sentence too
+    if settings.keys is not None:
+        KeyFile(settings.keys)  # a damaged one is one sentence too
     vocabulary = VocabularyIndex.load(index) if index else None  # a damaged one is one sentence, before anything starts
-    prompt = load_artifact(_directory_of(artifact)) if artifact else None
+    prompt = load_artifact(_directory_of(artifact, settings)) if artifact else None
     if prompt is not None and not judges_known(prompt, vocabulary):
         errors.print(
             "the artifact has no open-set threshold for this vocabulary: open_set.known will be null (candor calibrate)"
         )
+    refuse_taken_port(host, port)
     errors.print(f"http://{host}:{port}/v1/docs  (POST /v1/classify, /v1/lookup, GET /metrics, /readyz)")
+    variables = {f"CANDOR_{name.upper()}": str(path) for name, path in chosen.items()}
     with tempfile.TemporaryDirectory() as own:
-        environment = service_environment(prompt.path if prompt else None, index, _home(Path(own)), chosen)
+        environment = service_environment(prompt.path if prompt else None, index, _home(Path(own)), variables)
         code = _run(service_command(host, port), environment)
     raise typer.Exit(code)
 
 
-def refuse_open_door(host: str, environment: Mapping[str, str]) -> None:
+def refuse_open_door(host: str, settings: Settings) -> None:
     """Refuse to serve other machines when nobody needs a key.
 
     Args:
         host: address to listen on.
-        environment: of the service.
+        settings: of the service.
 
     Raises:
         InvalidInput: it does, or `host` is no IP address.
     """
     try:
         loopback = ipaddress.ip_address(host).is_loopback
-        anonymous = TypeAdapter(bool).validate_python(environment.get("CANDOR_ALLOW_ANONYMOUS") or "false")
-    except ValidationError:
-        raise InvalidInput("CANDOR_ALLOW_ANONYMOUS must be true or false") from None
     except ValueError:
         raise InvalidInput(f"{host!r} is no IP address; use 127.0.0.1, or 0.0.0.0 for every address") from None
-    if not loopback and not anonymous and not environment.get("CANDOR_KEYS"):
+    if not loopback and not settings.allow_anonymous and settings.keys is None:
         raise InvalidInput(
             f"{host} can be reached from other machines and there are no API keys: give --keys FILE, serve 127.0.0.1, "
             "or set CANDOR_ALLOW_ANONYMOUS=true"
         )
 
 
-def _directory_of(artifact: Path) -> Path:
+def refuse_taken_port(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on, before a server is started for it.
+
+    Args:
+        host: IP address.
+        port: TCP port.
+
+    Raises:
+        InvalidInput: somebody listens there already, or it is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended are no listener
+            probe.bind((host, port))
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidInput(f"cannot listen on {host} port {port}: {reason}; choose another with --port") from None
+
+
+def _directory_of(artifact: Path, settings: Settings) -> Path:
     """Of an artifact that is named by its path or by a tag."""
     if artifact.exists() or artifact.is_absolute() or len(artifact.parts) > 1:
         return artifact
     from service.artifacts.catalogue import find  # imports BentoML: seconds that a path does not need
-    from service.settings import Settings
 
-    return find(Settings(), str(artifact)).path or artifact
+    return find(settings, str(artifact)).path or artifact
 
 
 def _home(own: Path) -> Path:
@@ -115,9 +135,20 @@ def _home(own: Path) -> Path:
 
 def _run(command: list[str], environment: Mapping[str, str]) -> int:
     """Run the server to its end; signals are its own to act on."""
+    server: subprocess.Popen[bytes] | None = None
+    ending = False
+
+    def end(*_: object) -> None:
+        nonlocal ending
+        ending = True
+        if server is not None:
+            server.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # before there is a server: never leave it behind
+        signal.signal(number, end)
     server = subprocess.Popen(command, env=environment)
-    for number in (signal.SIGTERM, signal.SIGINT):  # never leave the server behind
-        signal.signal(number, lambda *_: server.terminate())
+    if ending:
+        server.terminate()
     code = server.wait()
     return 0 if code == -signal.SIGTERM else code  # so it ends while it is still starting
 

@@ -35,7 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
     Args:
         settings: of the service.
     """
-    app = FastAPI(title="Candor", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app = FastAPI(title="Candor", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", redirect_slashes=False)
     app.state.engine = None
     _add_error_handlers(app)
 
@@ -66,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
+    # all async: Starlette calls others in threads, and `refusals` is for one event loop
     def refuse(
         status: int, message: str, field: str | None = None, headers: Mapping[str, str] | None = None
     ) -> JSONResponse:
@@ -74,23 +75,23 @@ def _add_error_handlers(app: FastAPI) -> None:
         return JSONResponse(body, status, headers=headers)
 
     @app.exception_handler(ApiError)
-    def api_error(_: Request, error: ApiError) -> JSONResponse:
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
         seconds = error.retry_after or (RETRY_SECONDS if error.status == 503 else None)
         return refuse(error.status, error.message, error.field, {"Retry-After": str(seconds)} if seconds else None)
 
     @app.exception_handler(HTTPException)
-    def http_error(_: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
         return refuse(error.status_code, str(error.detail), headers=error.headers)
 
     @app.exception_handler(CandorError)
-    def candor_error(_: Request, error: CandorError) -> JSONResponse:
+    async def candor_error(_: Request, error: CandorError) -> JSONResponse:
         return refuse(422, str(error))
 
     @app.exception_handler(ClientDisconnect)
-    def gone(_: Request, __: ClientDisconnect) -> Response:
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody is there to read it
 
     @app.exception_handler(Exception)
-    def unexpected(request: Request, error: Exception) -> JSONResponse:
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error, extra={"request_id": exchange_of(request.scope).request_id})
         return refuse(500, "an unexpected error; it has been logged")

@@ -197,7 +197,7 @@ class Classifier:
         """
         if self._background is None:
             raise InvalidInput("multi_label scores labels against a vocabulary, and none is served; start with --index DIR")
-        return self._background.view(label_set.zero_shot_features, partial(self.logits, label_set=label_set))
+        return self._background.view(label_set, partial(self.logits, label_set=label_set))
 
     @torch.no_grad()
     def logits(self, image_features: Tensor, label_set: LabelSet) -> Tensor:

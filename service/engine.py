@@ -15,6 +15,7 @@ from torch import Tensor
 
 from candor.calibration.open_set import ScoreName
 from candor.errors import InvalidInput
+from service.api.amounts import check_texts
 from service.api.answers import classify_results, hugging_face_results, lookup_result
 from service.api.requests import ParsedRequest, SentImage
 from service.api.schemas import ClassifyRequest, LookupRequest
@@ -22,6 +23,7 @@ from service.artifacts.loader import load_first
 from service.classifier import Classifier, Prediction
 from service.errors import CODES, ApiError, envelope
 from service.label_set import LabelSet
+from service.labels.in_time import in_time
 from service.labels.store import LabelSetStore
 from service.metrics import ServiceMetrics
 from service.question import Question, question_of
@@ -118,13 +120,15 @@ class Engine:
         encoded, results = await self._answered(serving, request.images, question, classify_results)
         return {"artifact": serving.tag, "results": encoded.placed(results)}
 
-    async def hugging_face(self, image: SentImage, question: Question) -> list[Answer]:
-        """The scores of one image, highest first, as `schemas.HuggingFaceScore`.
+    async def hugging_face(self, image: SentImage, question: Question) -> Answer:
+        """As `classify`, of one image, whose result is its scores, highest first, as `schemas.HuggingFaceScore`.
 
         Raises:
             ApiError: as `classify`.
         """
-        return (await self._answered(self.serving, [image], question, hugging_face_results))[1][0]
+        serving = self.serving
+        _, results = await self._answered(serving, [image], question, hugging_face_results)
+        return {"artifact": serving.tag, "results": results}
 
     async def lookup(self, request: ParsedRequest[LookupRequest]) -> Answer:
         """Decode, encode, look up in the vocabulary.
@@ -151,6 +155,8 @@ class Engine:
         self, serving: Serving, images: Sequence[SentImage], question: Question, shape: Shape[R]
     ) -> tuple[_Encoded, list[R]]:
         """Work on labels and images at the same time; a result an image that has features, and count them."""
+        fields = question.labels_field, question.templates_field
+        check_texts(question.labels, question.templates, self._settings, fields)
         _check(serving.classifier, question)
         if len(images) == 1 and isinstance(images[0].data, ApiError):
             raise images[0].data
@@ -182,11 +188,12 @@ class Engine:
         return encoded, results
 
     async def _scorer(self, serving: Serving, question: Question) -> Scorer:
-        """Labels made ready, from what is kept or anew."""
+        """Labels made ready, from what is kept or anew; 503 where that takes too long."""
         with self.metrics.timed("labels"), _blaming(question.labels_field):
-            label_set = await serving.labels.label_set(question.labels, question.templates)
-            view = await serving.labels.view(label_set) if question.open_set else None
-            multi = await serving.labels.multi_label(label_set) if question.multi_label else None
+            async with in_time(serving.model.deadline()):
+                label_set = await serving.labels.label_set(question.labels, question.templates)
+                view = await serving.labels.view(label_set) if question.open_set else None
+                multi = await serving.labels.multi_label(label_set) if question.multi_label else None
         return Scorer(serving.classifier, label_set, view, multi)
 
     async def _encoded(self, serving: Serving, images: Sequence[SentImage]) -> _Encoded:

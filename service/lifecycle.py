@@ -90,8 +90,11 @@ class Lifecycle:
             await asyncio.sleep(TICK)
         assert self._stop is not None  # else nobody would have begun this
         server = getattr(self._stop, "__self__", None)
-        if isinstance(server, uvicorn.Server):
-            await _close_gently(server)
+        try:
+            if isinstance(server, uvicorn.Server):
+                await _close_gently(server)
+        except Exception:  # whatever it is, every request is answered and the process must still end
+            log.exception("the connections could not be closed gently")
         log.info("drained")
         self._stop(number, None)
 
@@ -102,16 +105,19 @@ class Lifecycle:
 
 async def _close_gently(server: uvicorn.Server) -> None:
     """Take no new connections, without resetting one; then let the open ones have their last answer."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LINGER
     for listener in server.servers:
         for shared in listener.sockets:
             with socket.fromfd(shared.fileno(), shared.family, shared.type) as listening:
-                while select.select([listening], [], [], 0)[0]:
+                waiting = select.poll()  # select.select takes no descriptor above 1023
+                waiting.register(listening, select.POLLIN)
+                while waiting.poll(0) and loop.time() < deadline:
                     await asyncio.sleep(0)  # the loop accepts what has connected already
                 # the parent process holds this socket too: only closed here, it would take connections that nobody answers
                 with contextlib.suppress(OSError):  # no such thing outside Linux
                     listening.shutdown(socket.SHUT_RD)
         listener.close()
-    loop = asyncio.get_running_loop()
     deadline = loop.time() + LINGER
     while server.server_state.connections and loop.time() < deadline:
         await asyncio.sleep(TICK)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from candor.calibration.multi_label import multi_label
+from service.label_set import LabelSet
 from vocab_index.index import VocabularyIndex
 
 MOST_WORDS = 1000  # of a background
@@ -22,19 +23,21 @@ class MultiLabelView:
     """One label set with each label by itself; made once and kept.
 
     Attributes:
+        label_set: the labels.
         logits: from image features (B, D) to logits of the labels (B, C).
         background: scaled text features of words, (M, D); the same for every label set.
         rivals: which of them each label is compared with, (C, M) bool.
     """
 
+    label_set: LabelSet
     logits: Callable[[Tensor], Tensor]
     background: Tensor
     rivals: Tensor
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that it alone holds."""
-        return self.rivals.nbytes
+        """Bytes of memory that go when it goes, at most: its label set may be kept elsewhere too."""
+        return self.rivals.nbytes + self.label_set.nbytes
 
     @torch.no_grad()
     def scores(self, image_features: Tensor) -> Tensor:
@@ -66,14 +69,14 @@ class Background:
         self._scaled = logit_scale * self._features
 
     @torch.no_grad()
-    def view(self, zero_shot_features: Tensor, logits: Callable[[Tensor], Tensor]) -> MultiLabelView:
+    def view(self, label_set: LabelSet, logits: Callable[[Tensor], Tensor]) -> MultiLabelView:
         """The view of a label set.
 
         Args:
-            zero_shot_features: of the labels under a hand-written prompt, (C, D) of L2 norm 1.
+            label_set: the labels.
             logits: from image features (B, D) to logits of the labels (B, C).
         """
-        return MultiLabelView(logits, self._scaled, self.rivals(zero_shot_features))
+        return MultiLabelView(label_set, logits, self._scaled, self.rivals(label_set.zero_shot_features))
 
     @torch.no_grad()
     def rivals(self, zero_shot_features: Tensor) -> Tensor:

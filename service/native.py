@@ -6,12 +6,14 @@ import asyncio
 import logging
 from typing import Any
 
-from starlette.datastructures import Headers
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from candor.errors import CandorError
-from service.api.requests import from_document
+from service.api.amounts import check_json, check_number
+from service.api.requests import from_document, media_type
 from service.api.schemas import ClassifyRequest
 from service.engine import Engine
 from service.errors import ApiError, envelope
@@ -40,24 +42,57 @@ async def classify_items(engine: Engine, settings: Settings, items: list[Any]) -
 
 
 class JsonOnly:
-    """Refuse what is not JSON before BentoML reads it: its reader of forms fails on broken ones, and fetches addresses.
+    """Refuse what is not JSON, and too many items, before BentoML reads it.
+
+    Its reader of forms fails on broken ones, and fetches addresses; and it has no limit of the items of one caller.
 
     Args:
         app: BentoML's own routes.
+        settings: the limits.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on but a batch that is not JSON."""
-        if scope["type"] == "http" and scope["path"] == ROUTE and scope["method"] == "POST":
-            content = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
-            if content != "application/json":
-                body = _refused(400, f"send application/json, not {content[:100] or 'no content type'!r}")
-                await JSONResponse(body, 400)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        """Pass everything on but a batch that is not JSON, or too large."""
+        if scope["type"] != "http" or scope["path"] != ROUTE or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            if (content := media_type(request)) != "application/json":
+                raise ApiError(400, f"send application/json, not {content[:100] or 'no content type'!r}")
+            body = await request.body()
+            _check_items(body, self._settings)
+        except ApiError as error:
+            answer = _refused(error.status, error.message, error.field)
+            await JSONResponse(answer, error.status)(scope, receive, send)
+        except ClientDisconnect:
+            return
+        else:
+            await self._app(scope, _again(body, receive), send)
+
+
+def _check_items(body: bytes, settings: Settings) -> None:
+    check_json(body, settings, "items", requests=settings.max_images)
+    try:
+        document = from_json(body)
+    except ValueError as error:
+        raise ApiError(400, "the body is not JSON") from error
+    items = document.get("items") if isinstance(document, dict) else None
+    if isinstance(items, list):  # whatever else it is, BentoML refuses
+        check_number(len(items), settings.max_images, "items")
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A `receive` for a body that has been read already."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replayed
 
 
 async def _answer(engine: Engine, settings: Settings, item: Any) -> Answer:

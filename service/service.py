@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import bentoml
+from bentoml._internal.server.http import traffic
 
 from candor.errors import CandorError
 from service.app import create_app
@@ -13,15 +14,23 @@ from service.artifacts.activation import warm_label_sets
 from service.engine import Engine
 from service.guard.chain import guards
 from service.guard.drain import Traffic
+from service.guard.last_resort import LastResort
 from service.guard.log import configure_logs
 from service.lifecycle import Lifecycle
 from service.native import ROUTE, JsonOnly, classify_items
-from service.settings import Settings
+from service.noted_batch import NotedBatch
+from service.settings import load_settings
 
-settings = Settings()
+try:
+    settings = load_settings()
+    lifecycle = Lifecycle(Traffic(), settings.drain_seconds)
+    layers = guards(settings, lifecycle.traffic, [ROUTE])
+except CandorError as error:  # a setting that makes no sense, or a file of keys that cannot be used
+    raise SystemExit(f"candor: {error}") from None
 app = create_app(settings)
-LAST_RESORT = settings.body_seconds + settings.timeout_seconds + 600  # seconds; BentoML's 504 has no envelope
-lifecycle = Lifecycle(Traffic(), settings.drain_seconds)
+LAST_RESORT = settings.body_seconds + settings.timeout_seconds + 600  # seconds; all of ours come first
+# BentoML's own keeps a timer of every request until it has run out
+traffic.TimeoutMiddleware = LastResort  # type: ignore[misc, assignment]
 
 
 async def load() -> None:
@@ -59,10 +68,7 @@ class Candor:
         return await classify_items(app.state.engine, settings, items)
 
 
-try:
-    layers = guards(settings, lifecycle.traffic, [ROUTE])
-except CandorError as error:  # a file of keys that cannot be used
-    raise SystemExit(f"candor: {error}") from None
 for layer, options in layers:
     Candor.add_asgi_middleware(layer, **options)  # type: ignore[attr-defined]
-Candor.add_asgi_middleware(JsonOnly)  # type: ignore[attr-defined]  # innermost: what is added first comes first
+Candor.add_asgi_middleware(JsonOnly, settings=settings)  # type: ignore[attr-defined]  # innermost: what is added first comes first
+Candor.add_asgi_middleware(NotedBatch)  # type: ignore[attr-defined]

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import limits
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from candor.errors import InvalidInput
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -20,7 +22,7 @@ def _state_home() -> Path:
 
 
 class Settings(BaseSettings):
-    """Every setting is the environment variable CANDOR_<NAME>.
+    """Every setting is the environment variable CANDOR_<NAME>; an empty one is as none.
 
     Attributes:
         artifact: directory or store tag of the prompt artifact to begin with; None serves the hand-written template.
@@ -33,6 +35,7 @@ class Settings(BaseSettings):
         max_pixels: of one image, by its header, before anything is decoded.
         max_images: in one request.
         max_labels: in one request.
+        max_texts: labels times templates of a request, or of a label set that is kept.
         max_label_length: characters of one label.
         max_label_sets: that are kept by name.
         state: directory where they are kept.
@@ -40,11 +43,12 @@ class Settings(BaseSettings):
         max_batch: images that the model takes at once; "auto" is measured at start.
         max_wait_ms: that the model waits, right after a batch, for as many callers to come back; an idle one never waits.
         max_queue: images that wait to be decoded, and for the model; more are refused with 503.
-        timeout_seconds: after which an image that the model has not begun is refused with 503.
+        timeout_seconds: after which an image that the model has not begun, or labels that are not encoded, are refused
+            with 503.
         drain_seconds: that requests in flight have after SIGTERM or SIGINT.
         label_cache_bytes: of the text features of label sets that are kept.
         keys: file of API keys (candor keys add); None serves only this machine.
-        allow_anonymous: serve other machines without keys.
+        allow_anonymous: serve other machines without keys, but not as admins.
         rate_limit: requests a time for each key, or each address without keys, such as "600/minute"; None sets no limit.
         max_in_flight: requests that are answered at once; more are refused with 503.
         body_seconds: that a caller has to send a body.
@@ -52,7 +56,7 @@ class Settings(BaseSettings):
         log_level: of what the service logs.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CANDOR_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CANDOR_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     artifact: str | None = None
     artifacts: Path | None = None
@@ -65,6 +69,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1)
     max_images: int = Field(32, ge=1)
     max_labels: int = Field(1000, ge=1)
+    max_texts: int = Field(10_000, ge=1)
     max_label_length: int = Field(500, ge=1)
     max_label_sets: int = Field(100, ge=0)
     state: Path = Field(default_factory=lambda: _state_home() / "candor")
@@ -88,11 +93,12 @@ class Settings(BaseSettings):
     def _listed(cls, given: Any) -> Any:
         if not isinstance(given, str):
             return given
-        return (
-            json.loads(given)
-            if given.lstrip().startswith("[")
-            else [part.strip() for part in given.split(",") if part.strip()]
-        )
+        if not given.lstrip().startswith("["):
+            return [part.strip() for part in given.split(",") if part.strip()]
+        try:
+            return json.loads(given)
+        except (ValueError, RecursionError):
+            raise ValueError("must be a JSON list of origins, or origins with commas between") from None
 
     @field_validator("cors_origins")
     @classmethod
@@ -106,11 +112,40 @@ class Settings(BaseSettings):
     @field_validator("rate_limit")
     @classmethod
     def _parsed(cls, limit: str | None) -> str | None:
-        if limit:
-            limits.parse(limit)
-        return limit or None
+        try:
+            if limit is not None:
+                limits.parse(limit)
+        except ValueError:
+            raise ValueError("must be requests a time, such as 600/minute or 10/second") from None
+        return limit
 
-    @field_validator("keys", mode="before")
-    @classmethod
-    def _named(cls, path: Any) -> Any:
-        return path or None  # an empty variable is none
+
+def load_settings(**given: Any) -> Settings:
+    """The settings of the environment.
+
+    Args:
+        given: settings that outdo their variables.
+
+    Raises:
+        InvalidInput: some make no sense; one line for each, with its variable, its value and what is valid.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        reasons: dict[str, list[str]] = {}
+        values: dict[str, object] = {}
+        for problem in error.errors(include_url=False):
+            name = f"CANDOR_{problem['loc'][0]}".upper()
+            reasons.setdefault(name, []).append(_plain(problem["msg"]))
+            values[name] = os.environ.get(name, problem["input"])
+        lines = (f"{name}={_short(values[name])}: {' or '.join(dict.fromkeys(why))}" for name, why in reasons.items())
+        raise InvalidInput("\n".join(lines)) from None
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+def _short(value: object, most: int = 60) -> str:
+    text = str(value)
+    return repr(text if len(text) <= most else f"{text[:most]}...")

@@ -44,6 +44,7 @@ def soak(
     """
     if (url is None) != (pid is None):
         raise InvalidInput("give both --url and --pid of a running service, or neither")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # never leave the service behind
     setting = SoakSetting(seconds=60 * minutes, load=load, probe_seconds=probe)
     with _service(url, pid, artifact, index) as (address, process), progress_bar() as bar:

@@ -39,19 +39,40 @@ def check_labels(labels: Sequence[str], settings: Settings, field: str) -> None:
         raise ApiError(422, "a label holds half of a surrogate pair, which is no text", field) from error
 
 
-def check_json(text: bytes | str, settings: Settings, field: str | None = None) -> None:
+def check_texts(
+    labels: Sequence[str], templates: Sequence[str] | None, settings: Settings, fields: tuple[str, str]
+) -> None:
+    """Refuse labels that need more texts under their templates than the settings allow to encode.
+
+    Args:
+        labels: to encode.
+        templates: each label is a text under each of them; None is the tuned prompt alone.
+        settings: the limits.
+        fields: of labels and of templates.
+
+    Raises:
+        ApiError: 413 about the templates, or about the labels where there is one template.
+    """
+    count = len(templates or "1")
+    if (texts := len(labels) * count) > settings.max_texts:
+        asked = f"{len(labels)} labels with {count} template{'s' * (count > 1)} are {texts} texts"
+        raise ApiError(413, f"{asked}; at most {settings.max_texts} are allowed", fields[count > 1])
+
+
+def check_json(text: bytes | str, settings: Settings, field: str | None = None, requests: int = 1) -> None:
     """Refuse JSON of far too many values: a body of 20 MB holds ten million wrong ones, and pydantic has an error for each.
 
     Args:
         text: JSON, or anything.
         settings: the limits.
         field: that it is of; None is the whole body.
+        requests: that it may hold.
 
     Raises:
         ApiError: 413.
     """
     data = text.encode(errors="replace") if isinstance(text, str) else text
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > most_values(settings):
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > requests * most_values(settings):
         raise _too_many(field)
 
 

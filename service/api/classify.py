@@ -28,7 +28,7 @@ def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
     async def classify(request: Request) -> Response:
         """Classify images among labels of your choice, with calibrated confidence, and say if they show any of them."""
         answer = await engine().classify(await parse(request, ClassifyRequest, settings))
-        note(request, answer)
+        note(request.scope, answer)
         return json_response(answer)
 
     return router

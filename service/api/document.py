@@ -13,7 +13,7 @@ from service.api.openapi import COMPONENTS, Schema
 from service.errors import CODES
 from service.settings import Settings
 
-LABELS, IMAGES = ("labels", "candidate_labels"), ("image", "images")  # fields with as many as the settings allow
+LABELS, IMAGES = ("labels", "candidate_labels"), ("image", "images", "items")  # fields with as many as the settings allow
 METHODS = ("get", "put", "post", "delete", "patch")
 OPEN_PATHS = ("/livez", "/healthz", "/readyz")  # asked by whoever runs the service, which has no key
 EVERYWHERE = {

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request, Response
 
 from service.api.amounts import check_labels
 from service.api.answers import json_response
-from service.api.openapi import IMAGE_ERRORS, json_body
+from service.api.noted import note
+from service.api.openapi import IMAGE_ERRORS, Responses, json_body
 from service.api.requests import SentImage, image_bytes, media_type, validated_json
 from service.api.schemas import HuggingFaceRequest, HuggingFaceScore
 from service.engine import Engine
@@ -17,6 +18,11 @@ from service.question import Question
 from service.settings import Settings
 
 INPUTS, LABELS, TEMPLATE = "inputs", "parameters.candidate_labels", "parameters.hypothesis_template"
+ARTIFACT = "X-Candor-Artifact"  # the body is Hugging Face's, and has no place for it
+
+_ANSWERED: Responses = {
+    200: {"headers": {ARTIFACT: {"description": "tag of the prompt artifact that answered", "schema": {"type": "string"}}}}
+}
 
 
 def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
@@ -26,7 +32,7 @@ def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
     @router.post(
         "/v1/hf",
         response_model=list[HuggingFaceScore],
-        responses=IMAGE_ERRORS,
+        responses=_ANSWERED | IMAGE_ERRORS,
         openapi_extra=json_body(HuggingFaceRequest),
     )
     async def hugging_face(request: Request) -> Response:
@@ -35,7 +41,11 @@ def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
         if (content := media_type(request)) != "application/json":
             raise ApiError(400, f"send application/json, not {content[:100] or 'no content type'!r}")
         image, question = asked(validated_json(await request.body(), HuggingFaceRequest, settings), settings)
-        return json_response(await answering.hugging_face(image, question))
+        answer = await answering.hugging_face(image, question)
+        note(request.scope, answer, len(question.labels))
+        response = json_response(answer["results"][0])
+        response.headers[ARTIFACT] = answer["artifact"]
+        return response
 
     return router
 

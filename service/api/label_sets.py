@@ -10,12 +10,13 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from candor.errors import InvalidInput
-from service.api.amounts import check_labels
+from service.api.amounts import check_labels, check_texts
 from service.api.openapi import Responses, error, json_body
 from service.api.requests import media_type, validated_json
 from service.api.schemas import BOTH_TEMPLATES, MAX_TEMPLATES, LabelList, Share, Template
 from service.engine import Engine
 from service.errors import ApiError
+from service.labels.in_time import in_time
 from service.labels.store import NAME, LabelSetSpec
 from service.question import thresholds_of
 from service.serving import Serving
@@ -128,6 +129,7 @@ def _spec(sent: LabelSetRequest, settings: Settings) -> LabelSetSpec:
     if sent.template is not None and sent.templates is not None:
         raise ApiError(422, "give either 'template' or 'templates', not both", "templates")
     templates = sent.templates if sent.template is None else [sent.template]
+    check_texts(sent.labels, templates, settings, ("labels", "templates"))
     try:
         thresholds_of(sent.labels, sent.threshold, sent.thresholds)
     except InvalidInput as error:
@@ -146,7 +148,8 @@ async def _encode(serving: Serving, spec: LabelSetSpec) -> None:
     try:
         serving.classifier.check_templates(spec.templates)
         field = "labels"
-        await serving.labels.view(await serving.labels.label_set(spec.labels, spec.templates))
+        async with in_time(serving.model.deadline()):
+            await serving.labels.view(await serving.labels.label_set(spec.labels, spec.templates))
     except InvalidInput as error:
         raise ApiError(422, str(error), field) from error
 

@@ -24,7 +24,7 @@ def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
     async def lookup(request: Request) -> Response:
         """Find the words of the served vocabulary that are nearest to images."""
         answer = await engine().lookup(await parse(request, LookupRequest, settings))
-        note(request, answer)
+        note(request.scope, answer)
         return json_response(answer)
 
     return router

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
-
-from starlette.requests import Request
 
 from service.guard.exchange import exchange_of
 
 
-def note(request: Request, answer: Mapping[str, Any]) -> None:
+def note(scope: MutableMapping[str, Any], answer: Mapping[str, Any], labels: int | None = None) -> None:
     """Note the artifact of an answer, and how many images and labels it is about.
 
     Args:
-        request: that is answered.
-        answer: `schemas.ClassifyResponse` or `schemas.LookupResponse` as plain data.
+        scope: of the request that is answered.
+        answer: an artifact and results, such as `schemas.ClassifyResponse` or `schemas.LookupResponse` as plain data.
+        labels: how many; None takes it from the results, where they say it.
     """
-    exchange, results = exchange_of(request.scope), answer["results"]
+    exchange, results = exchange_of(scope), answer["results"]
     exchange.artifact, exchange.images = answer.get("artifact"), len(results)
-    exchange.labels = next((result["label_set"]["size"] for result in results if "label_set" in result), None)
+    said = (result["label_set"]["size"] for result in results if "label_set" in result)
+    exchange.labels = next(said, None) if labels is None else labels

@@ -16,6 +16,8 @@ from service.settings import Settings
 
 log = logging.getLogger("candor.service")
 
+WARM_SECONDS: float = 60  # that kept label sets may hold up a start or a switch
+
 
 class Activator:
     """Activates artifacts, one at a time. For one event loop.
@@ -59,19 +61,30 @@ class Activator:
 
 
 async def warm_label_sets(engine: Engine, serving: Serving) -> None:
-    """Encode the kept label sets, so that their next caller does not wait.
+    """Encode the kept label sets, so that their next caller does not wait; as many as there is time for.
 
     Args:
         engine: that keeps them.
         serving: what will answer.
     """
-    for name in engine.label_sets.names():
-        try:
-            spec = engine.label_sets.get(name)
-            label_set = await serving.labels.label_set(spec.labels, spec.templates)
-            await serving.labels.view(label_set)
-        except (ApiError, CandorError) as error:  # its callers will be told; the others are served
-            log.warning("a kept label set does not fit %s: %s", serving.tag, type(error).__name__)
+    names, done = engine.label_sets.names(), 0
+    try:
+        async with asyncio.timeout(WARM_SECONDS):
+            for name in names:
+                await _warm(engine, serving, name)
+                done += 1
+    except TimeoutError:
+        text = "%d of %d kept label sets were not encoded within %g s; each is when it is first asked for"
+        log.warning(text, len(names) - done, len(names), WARM_SECONDS)
+
+
+async def _warm(engine: Engine, serving: Serving, name: str) -> None:
+    try:
+        spec = engine.label_sets.get(name)
+        label_set = await serving.labels.label_set(spec.labels, spec.templates)
+        await serving.labels.view(label_set)
+    except (ApiError, CandorError) as error:  # its callers will be told; the others are served
+        log.warning("a kept label set does not fit %s: %s", serving.tag, type(error).__name__)
 
 
 def _load(settings: Settings, wanted: str, running: Serving) -> tuple[Entry, Serving]:

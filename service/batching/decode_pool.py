@@ -13,7 +13,9 @@ R = TypeVar("R")
 
 
 class DecodePool:
-    """Runs work of many callers in a few threads. An image of 50 megapixels takes 150 MB and more: so few exist at once.
+    """Runs work of many callers in a few threads, so that few images exist at once.
+
+    Decoding takes up to about 20 bytes a pixel (`candor.images`): for an image of 50 megapixels 1 GB in each thread.
 
     Args:
         threads: that work.

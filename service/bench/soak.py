@@ -171,15 +171,19 @@ class _Soaking:
         rng, requests = Random(self._setting.seed), traffic(self._setting.seed + 1)
         start = due = time.perf_counter()
         in_flight: set[asyncio.Task[None]] = set()
-        while (due := due + rng.expovariate(rate)) - start < self._setting.seconds:
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            if len(in_flight) >= MOST_IN_FLIGHT:
-                self._blame("not sent: too many in flight")
-                continue
-            task = asyncio.create_task(self._ask(next(requests), due))
-            in_flight.add(task)
-            task.add_done_callback(in_flight.discard)
-        await asyncio.gather(*in_flight)
+        try:
+            while (due := due + rng.expovariate(rate)) - start < self._setting.seconds:
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                if len(in_flight) >= MOST_IN_FLIGHT:
+                    self._blame("not sent: too many in flight")
+                    continue
+                task = asyncio.create_task(self._ask(next(requests), due))
+                in_flight.add(task)
+                task.add_done_callback(in_flight.discard)
+            await asyncio.gather(*in_flight)
+        finally:
+            for task in in_flight:  # of a soak that is stopped: what has no answer yet is nobody's fault
+                task.cancel()
 
     async def _ask(self, request: SoakRequest, due: float) -> None:
         try:

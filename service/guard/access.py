@@ -9,10 +9,29 @@ Role = Literal["api", "admin", "metrics"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
 OPEN = frozenset({"/livez", "/readyz", "/healthz"})  # orchestrators have no key; these say nothing but alive or ready
+DOCS = frozenset(  # a browser that opens the page sends no key; it says what any user of the service may know
+    {
+        "/v1/docs",
+        "/v1/openapi.json",
+        "/v1/docs-files/swagger-ui.css",
+        "/v1/docs-files/swagger-ui-bundle.js",
+        "/v1/docs-files/favicon.png",
+    }
+)
 METRICS = "/metrics"
 UNLIMITED = OPEN | {METRICS}  # a service that is overloaded or misused must still be seen to be
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 ADMIN_ROOMS = (("v1", "artifacts"),)  # whatever changes something under these paths
+
+
+def needs_key(method: str, path: str) -> bool:
+    """Whether only a key gives access, where there are keys. Nothing is open but what is listed, spelled as it is there.
+
+    Args:
+        method: of the request.
+        path: of the request, decoded, as the router sees it.
+    """
+    return path not in OPEN and not (method == "GET" and path in DOCS)
 
 
 def may(role: Role, method: str, path: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ApiError
-from service.guard.access import OPEN, may
+from service.guard.access import may, needs_key
 from service.guard.exchange import exchange_of
 from service.guard.key_file import KeyFile
 from service.guard.keys import recognise
@@ -15,7 +15,7 @@ from service.guard.middleware import Middleware
 
 
 class RequireKey(Middleware):
-    """Refuse requests without a key that is known (401) or that may do it (403); the health routes are open.
+    """Refuse requests without a key that is known (401) or that may do it (403), but for what `access` leaves open.
 
     Args:
         app: what it stands before.
@@ -28,7 +28,7 @@ class RequireKey(Middleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Recognise the key, and note its name."""
-        if scope["path"] not in OPEN:
+        if needs_key(scope["method"], scope["path"]):
             key = recognise(self._keys.current(), presented(scope))
             if key is None:
                 raise ApiError(401, "a valid key is needed: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")

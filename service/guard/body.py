@@ -34,7 +34,7 @@ class BodyLimit(Middleware):
             message = await receive()
             exchange.bytes_in += len(message.get("body", b""))
             if exchange.bytes_in > self._max:
-                raise _refuse(exchange, self._refusal())
+                raise refused_midway(exchange, self._refusal())
             return message
 
         await self._app(scope, counted, send)
@@ -70,14 +70,14 @@ class BodyTime(Middleware):
                     message = await receive()
             except TimeoutError:
                 message_text = f"the body did not arrive within {self._seconds:g} seconds"
-                raise _refuse(exchange, ApiError(408, message_text)) from None
+                raise refused_midway(exchange, ApiError(408, message_text)) from None
             complete = not message.get("more_body", False)
             return message
 
         await self._app(scope, timed, send)
 
 
-def _refuse(exchange: Exchange, error: ApiError) -> ApiError:
-    """Note a refusal for `Envelopes`: a route of BentoML's would make a 500 of the error."""
+def refused_midway(exchange: Exchange, error: ApiError) -> ApiError:
+    """Note a refusal for `Envelopes` while a body is read: a route of BentoML's would make a 500 of the error."""
     exchange.refusal = error
     return error

@@ -14,16 +14,20 @@ from service.guard.body import BodyLimit, BodyTime
 from service.guard.cors import Cors
 from service.guard.drain import Drain, Traffic
 from service.guard.envelopes import Envelopes
+from service.guard.gone import CallerGone
 from service.guard.headers import SecurityHeaders
+from service.guard.held_bodies import HeldBodies
 from service.guard.in_flight import InFlight
 from service.guard.key_file import KeyFile
-from service.guard.loopback import LoopbackOnly
+from service.guard.loopback import Anonymous, LoopbackOnly
 from service.guard.rate import RateLimit
 from service.guard.request_id import RequestId
 from service.guard.request_log import RequestLog
 from service.settings import Settings
 
 BENTOML_PATHS = frozenset({"/", "/docs.json", "/schema.json"})
+
+FULL_BODIES = 16  # bodies of the largest size that are held at once, or more that are smaller
 
 Layer = tuple[type[Any], dict[str, Any]]
 
@@ -45,6 +49,7 @@ def guards(settings: Settings, traffic: Traffic | None = None, api_paths: Collec
     layers: list[Layer] = [
         (RequestId, {}),
         (RequestLog, {"server_paths": OPEN | {METRICS} | BENTOML_PATHS | set(api_paths)}),
+        (CallerGone, {}),
         (SecurityHeaders, {}),
     ]
     if settings.cors_origins:
@@ -52,12 +57,13 @@ def guards(settings: Settings, traffic: Traffic | None = None, api_paths: Collec
     layers.append((Envelopes, {}))
     if settings.keys is not None:
         layers.append((RequireKey, {"keys": KeyFile(settings.keys)}))
-    elif not settings.allow_anonymous:
-        layers.append((LoopbackOnly, {"origins": settings.cors_origins}))
+    else:
+        layers.append((Anonymous if settings.allow_anonymous else LoopbackOnly, {"origins": settings.cors_origins}))
     if settings.rate_limit:
         layers.append((RateLimit, {"limit": parse(settings.rate_limit)}))
     layers.append((InFlight, {"most": settings.max_in_flight}))
     layers.append((BodyLimit, {"max_bytes": settings.max_body_bytes}))
+    layers.append((HeldBodies, {"most": FULL_BODIES * settings.max_body_bytes}))
     layers.append((BodyTime, {"seconds": settings.body_seconds}))
     if traffic is not None:
         layers.append((Drain, {"traffic": traffic}))

@@ -13,7 +13,7 @@ from service.errors import envelope
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 ASKED_WITH = ("Authorization", "Content-Type", "X-API-Key", "X-Request-ID")
-SHOWN = ("X-Request-ID", "Retry-After")
+SHOWN = ("X-Request-ID", "X-Candor-Artifact", "Retry-After")
 
 
 class Cors(CORSMiddleware):

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,8 +19,9 @@ from candor.clip.artifact import BackboneRef
 from candor.clip.backbone import Backbone
 from candor.errors import InvalidInput
 from cli.main import app
-from cli.serve import judges_known, refuse_open_door
+from cli.serve import _run, judges_known, refuse_open_door, refuse_taken_port
 from cli.server import service_environment
+from service.settings import Settings, load_settings
 from vocab_index.index import VocabularyIndex
 from vocab_index.sources.words import collect
 
@@ -55,27 +62,104 @@ def test_a_threshold_is_for_one_score_and_one_vocabulary(artifact: PromptArtifac
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1"])
 def test_loopback_is_served_without_keys(host: str) -> None:
-    refuse_open_door(host, {})
+    refuse_open_door(host, Settings())
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "8.8.8.8"])
 def test_other_machines_are_not_served_without_keys(host: str) -> None:
-    for closed in ({}, {"CANDOR_ALLOW_ANONYMOUS": "false"}, {"CANDOR_ALLOW_ANONYMOUS": "", "CANDOR_KEYS": ""}):
-        with pytest.raises(InvalidInput, match="there are no API keys: give --keys FILE, serve"):
-            refuse_open_door(host, closed)
-    refuse_open_door(host, {"CANDOR_KEYS": "keys.json"})
-    refuse_open_door(host, {"CANDOR_ALLOW_ANONYMOUS": "true"})
+    with pytest.raises(InvalidInput, match="there are no API keys: give --keys FILE, serve"):
+        refuse_open_door(host, Settings())
+    refuse_open_door(host, Settings(keys=Path("keys.json")))
+    refuse_open_door(host, Settings(allow_anonymous=True))
 
 
 @pytest.mark.parametrize("host", ["localhost", "", "1.2.3", "example.org"])
 def test_a_host_is_an_address(host: str) -> None:
     with pytest.raises(InvalidInput, match="is no IP address"):
-        refuse_open_door(host, {"CANDOR_ALLOW_ANONYMOUS": "true"})
+        refuse_open_door(host, Settings(allow_anonymous=True))
 
 
-def test_a_doubtful_permission_is_none() -> None:
-    with pytest.raises(InvalidInput, match="must be true or false"):
-        refuse_open_door("0.0.0.0", {"CANDOR_ALLOW_ANONYMOUS": "perhaps"})
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("MAX_PIXELS", "abc", "CANDOR_MAX_PIXELS='abc': must be a valid integer"),
+        ("MAX_PIXELS", "9" * 5000, f"CANDOR_MAX_PIXELS='{'9' * 60}...': "),
+        ("THREADS", "many", "CANDOR_THREADS='many': must be 'auto' or must be a valid integer"),
+        ("RATE_LIMIT", "foo", "CANDOR_RATE_LIMIT='foo': must be requests a time, such as 600/minute"),
+        ("CORS_ORIGINS", "[bad", "CANDOR_CORS_ORIGINS='[bad': must be a JSON list of origins"),
+        ("CORS_ORIGINS", "a.example", "CANDOR_CORS_ORIGINS='a.example': 'a.example' is not an origin such as https://"),
+        ("ALLOW_ANONYMOUS", "perhaps", "CANDOR_ALLOW_ANONYMOUS='perhaps': must be a valid boolean"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_one_line_before_anything_starts(
+    name: str, value: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CANDOR_{name}", value)
+    result = CliRunner().invoke(app, ["serve"])
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"candor: {sentence}")
+
+
+def test_each_bad_setting_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDOR_MAX_PIXELS", "0")
+    monkeypatch.setenv("CANDOR_LOG_LEVEL", "LOUD")
+    with pytest.raises(InvalidInput) as refused:
+        load_settings()
+    assert str(refused.value).splitlines() == [
+        "CANDOR_MAX_PIXELS='0': must be greater than or equal to 1",
+        "CANDOR_LOG_LEVEL='LOUD': must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
+    ]
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"CANDOR_{name.upper()}", raising=False)
+    bare = load_settings()
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"CANDOR_{name.upper()}", "")
+    assert load_settings() == bare
+    assert (bare.index, bare.keys, bare.state.name) == (None, None, "candor")
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_taken_port_is_one_sentence(family: socket.AddressFamily, host: str) -> None:
+    with socket.socket(family) as taken:
+        try:
+            taken.bind((host, 0))
+        except OSError:
+            pytest.skip("no such address here")
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(app, ["serve", "--host", host, "--port", str(port)])
+        assert result.exit_code == 2
+        (line,) = result.output.splitlines()[-1:]
+        assert line == f"candor: cannot listen on {host} port {port}: Address already in use; choose another with --port"
+        assert "/v1/docs" not in result.output
+    refuse_taken_port(host, port)
+
+
+def test_a_signal_while_the_server_starts_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = subprocess.Popen, []
+
+    def signalled(command: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        started.append(start(command, env=env))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started[0]
+
+    def too_early(*_: object) -> None:
+        raise AssertionError("nobody acts on it")
+
+    before = {number: signal.signal(number, too_early) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(subprocess, "Popen", signalled)
+    try:
+        assert _run([sys.executable, "-c", "import time; time.sleep(60)"], os.environ) == 0
+        assert started[0].returncode == -signal.SIGTERM
+    finally:
+        started[0].kill()
+        started[0].wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

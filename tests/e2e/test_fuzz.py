@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SEED = 20261125
 BODIES = 10_000
-WARM_UP = 6000  # of the same kind; memory grows until about there and stays then, measured over 21,000
+WARM_UP = 3000  # of the same kind: caches and the allocator have what they keep
 AT_ONCE = 8
 PATIENCE = 10.0  # seconds a request
 MEGABYTE = 2**20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from io import BytesIO
@@ -19,6 +20,7 @@ from starlette.testclient import TestClient
 
 from candor.clip.backbone import Backbone
 from service.labels.store import LabelSetSpec
+from service.refusals import refusals
 
 URL = "/v1/classify"
 LOOKUP = "/v1/lookup"
@@ -364,6 +366,29 @@ def test_a_body_over_the_limit_is_refused_announced_or_not(client: TestClient) -
 def test_unknown_routes_and_methods_have_the_envelope(client: TestClient) -> None:
     assert error_of(client.get("/v1/nope")) == (404, "not_found", None)
     assert error_of(client.get(URL)) == (405, "method_not_allowed", None)
+
+
+def test_a_slash_too_many_or_too_few_is_another_path_and_leads_nowhere(client: TestClient) -> None:
+    for path in ("/v1", "/v1/", "/metrics/", "/v1/docs/", "/v1/docs-files", f"{URL}/", "/v1/artifacts/", "/v1/label_sets/"):
+        assert (path, client.get(path, follow_redirects=False).status_code) == (path, 404)
+
+
+def test_refusals_are_counted_in_the_event_loop(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[tuple[str, bool]] = []
+
+    def count(code: str) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            threads.append((code, False))
+        else:
+            threads.append((code, True))
+
+    monkeypatch.setattr(refusals, "count", count)
+    client.get("/v1/nope")
+    client.post(URL, json={})
+    assert {code for code, _ in threads} == {"not_found", "invalid"}
+    assert [in_loop for _, in_loop in threads] == [True] * len(threads)
 
 
 def test_metrics_count_answers_by_scope_and_refusals_by_code(client: TestClient, registry: CollectorRegistry) -> None:

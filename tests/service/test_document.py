@@ -13,6 +13,7 @@ from jsonschema_rs import Draft202012Validator
 
 from service.api.document import allowed_methods
 from service.app import create_app
+from service.guard.access import DOCS
 from service.settings import Settings
 
 Document = dict[str, Any]
@@ -86,6 +87,7 @@ def test_keys_are_asked_for_only_where_there_are_keys(document: Document) -> Non
     assert kept["security"] == [{"bearer": []}, {"key": []}]  # one of the two
     free = {path for path, _, operation in operations(kept) if operation.get("security") == []}
     assert free == {"/livez", "/healthz", "/readyz"}
+    assert DOCS.isdisjoint(kept["paths"])  # else they must be free too
 
 
 def test_limits_are_those_of_the_settings(document: Document) -> None:
@@ -93,6 +95,7 @@ def test_limits_are_those_of_the_settings(document: Document) -> None:
     form, sent = schemas["ClassifyForm"]["properties"], schemas["ClassifyRequest"]["properties"]
     assert (form["image"]["maxItems"], form["labels"]["maxItems"]) == (5, 17)
     lists = {name: [choice for choice in sent[name]["anyOf"] if choice["type"] == "array"] for name in ("images", "labels")}
+    assert schemas["BatchRequest"]["properties"]["items"]["maxItems"] == 5
     assert [(choice["maxItems"],) for name in ("images", "labels") for choice in lists[name]] == [(5,), (17,)]
 
 

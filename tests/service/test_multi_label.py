@@ -82,10 +82,17 @@ def test_pictures_show_what_they_show_and_little_else(glyph_clip: Backbone, clas
 def test_a_background_is_spread_over_the_vocabulary_and_bounded(tiny_clip: Backbone) -> None:
     names = [f"word {i}" for i in range(2 * MOST_WORDS + 1)]
     index = VocabularyIndex.build(tiny_clip, collect("x", names))
-    view = Background(index, 1.0, tiny_clip.device).view(tiny_clip.encode_text(["cat"]), lambda images: images)
+    label_set = Classifier(tiny_clip).label_set(["cat"])
+    view = Background(index, 1.0, tiny_clip.device).view(label_set, lambda images: images)
     rows = np.arange(MOST_WORDS) * (2 * MOST_WORDS + 1) // MOST_WORDS
     assert torch.equal(view.background, torch.from_numpy(index.store.vectors(rows)))
     assert np.unique(rows).size == MOST_WORDS
+
+
+def test_a_view_counts_the_label_set_that_it_keeps(glyph_clip: Backbone, classifier: Classifier) -> None:
+    view = classifier.multi_label_view(classifier.label_set(LABELS, ("a {}.", "the {}")))
+    features = 2 * 4 * len(LABELS) * glyph_clip.embed_dim  # under the caller's templates, and the hand-written one
+    assert view.nbytes == features + len(LABELS) * len(view.background)
 
 
 def test_there_is_always_a_rival(glyph_clip: Backbone) -> None:

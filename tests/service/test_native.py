@@ -99,8 +99,39 @@ def test_only_json_reaches_bentoml(content: str) -> None:
         return PlainTextResponse(await request.body())
 
     inner = Starlette(routes=[Route(ROUTE, echo, methods=["POST"]), Route("/other", echo, methods=["POST"])])
-    client = TestClient(JsonOnly(inner))
+    client = TestClient(JsonOnly(inner, Settings()))
     refused = client.post(ROUTE, content=b"[]", headers={"content-type": content})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "malformed")
     assert client.post("/other", content=b"[]", headers={"content-type": content}).text == "[]"
     assert client.post(ROUTE, content=b"[]", headers={"content-type": "Application/JSON; charset=utf-8"}).text == "[]"
+
+
+@pytest.mark.parametrize(
+    ("items", "status", "message"),
+    [
+        ([5] * 3, 200, ""),
+        ([{"labels": ["cat"] * 900}] * 3, 200, ""),  # as many as three requests may have
+        ([5] * 4, 413, "4 items given; at most 3 are allowed"),
+        ([5] * 50_000, 413, "50000 items given; at most 3 are allowed"),
+        ([[5] * 200_000], 413, "too many values; see the limits of images, labels and templates"),
+    ],
+)
+def test_a_caller_has_no_more_items_than_images(items: list[Any], status: int, message: str) -> None:
+    async def size(request: Request) -> Response:
+        return PlainTextResponse(str(len(await request.body())))
+
+    inner = Starlette(routes=[Route(ROUTE, size, methods=["POST"])])
+    answer = TestClient(JsonOnly(inner, Settings(max_images=3))).post(ROUTE, json={"items": items})
+    assert answer.status_code == status
+    if status == 200:
+        assert int(answer.text) == len(answer.request.content)
+    else:
+        error = answer.json()["error"]
+        assert (error["code"], error["message"], error["field"]) == ("too_large", message, "items")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"\xff\xfe{}", b"[" * 300 + b"]" * 300, b'{"items": 1e}'])
+def test_what_cannot_be_counted_does_not_reach_bentoml(body: bytes) -> None:
+    client = TestClient(JsonOnly(Starlette(), Settings()))
+    refused = client.post(ROUTE, content=body, headers={"content-type": "application/json"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "malformed")

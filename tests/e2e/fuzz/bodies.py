@@ -18,16 +18,8 @@ MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 LABELS = ["red umbrella", "blue anchor", "yin yang"]
 IMAGE_ROUTES = ("/v1/classify", "/v1/classify", "/v1/lookup", "/v1/hf", "/classify_batch")
 ODD: list[Any] = [
-    None,
-    True,
-    0,
-    -1,
-    2**63,
-    1e308,
-    -0.0,
-    "",
-    " ",
-    "cat",
+    *(None, True, 0, -1, 2**63, 1e308, -0.0),
+    *("", " ", "cat"),
     "http://127.0.0.1:1/x.png",
     "file:///etc/passwd",
     "data:image/png;base64,AAAA",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from io import BytesIO
 from typing import Any
 
@@ -95,3 +96,15 @@ def test_impossible_requests(client: TestClient, change: dict[str, Any], status:
 def test_an_image_without_parameters_is_refused(client: TestClient) -> None:
     response = client.post(URL, content=png(), headers={"content-type": "image/png"})
     assert (response.status_code, response.json()["error"]["code"]) == (400, "malformed")
+
+
+def test_the_artifact_stands_in_a_header_and_in_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "candor.requests")
+    content, headers = sent(LABELS)
+    response = client.post(URL, content=content, headers=headers)
+    assert response.headers["x-candor-artifact"] == "zero-shot"
+    (line,) = [vars(record) for record in caplog.records if record.name == "candor.requests"]
+    assert (line["artifact"], line["images"], line["labels"]) == ("zero-shot", 1, 3)
+    documented = client.get("/v1/openapi.json").json()["paths"][URL]["post"]["responses"]["200"]
+    assert documented["headers"]["X-Candor-Artifact"]["schema"] == {"type": "string"}
+    assert documented["content"]["application/json"]["schema"]["type"] == "array"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from io import BytesIO
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from candor.clip import PromptArtifact
 from candor.clip.backbone import Backbone, load_backbone
+from service.artifacts import activation
 from service.artifacts.activation import Activator
 from service.artifacts.catalogue import Entry
 from service.artifacts.loader import serve_classifier
@@ -167,6 +169,29 @@ def test_kept_label_sets_are_encoded_before_the_switch(
     assert encoded == [(tag, "zero-shot")]
     asyncio.run(_ask(engine.serving.labels.label_set(("sun", "moon"), None)))
     assert len(encoded) == 1
+
+
+def test_kept_label_sets_hold_a_start_up_for_a_while_only(
+    engine: Engine, settings: Settings, save: Save, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b", "c"):
+        engine.label_sets.put(name, LabelSetSpec(labels=(f"sun {name}", f"moon {name}")))
+    tag = save("one").tag
+    plain = Classifier.encode_labels
+
+    def slow(self: Classifier, names: tuple[str, ...], *more: Any, **options: Any) -> Any:
+        if names[0] == "sun b":
+            time.sleep(1)
+        return plain(self, names, *more, **options)
+
+    monkeypatch.setattr(Classifier, "encode_labels", slow)
+    monkeypatch.setattr(activation, "WARM_SECONDS", 0.5)
+    with caplog.at_level("WARNING", "candor.service"):
+        assert activated(engine, settings, tag).tag == tag
+    assert engine.serving.tag == tag
+    assert [record.message for record in caplog.records] == [
+        "2 of 3 kept label sets were not encoded within 0.5 s; each is when it is first asked for"
+    ]
 
 
 async def _encoded(engine: Engine) -> object:

@@ -111,7 +111,7 @@ def test_a_run_sees_leaks_and_wrong_answers() -> None:
     with server(answer) as url:
         found = run_soak(url, lambda: next(sizes), setting, lambda now: told.append(len(now.intervals)))
     assert told == list(range(11))
-    assert 40 < found.saturation < 101  # two clients, 20 ms an answer
+    assert 40 < found.saturation <= 110  # two clients, 20 ms an answer; at most 11 of each in the 0.2 s that count
     assert found.rate == pytest.approx(found.saturation / 2)
     assert sum(interval.requests for interval in found.intervals) == pytest.approx(found.rate * 1.5, rel=0.6)
     assert all(0.02 < interval.p50 <= interval.p95 for interval in found.intervals if interval.requests)

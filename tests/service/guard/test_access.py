@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.guard.access import may
+from service.guard.access import DOCS, OPEN, may, needs_key
 
 SWITCH = "/v1/artifacts/cats@1/activate"
 
@@ -34,3 +34,34 @@ SWITCH = "/v1/artifacts/cats@1/activate"
 )
 def test_who_may_do_what(method: str, path: str, who: set[str]) -> None:
     assert {role for role in ("api", "admin", "metrics") if may(role, method, path)} == who
+
+
+def test_without_a_key_the_page_for_browsers_can_be_read_and_nothing_else_done() -> None:
+    assert not any(needs_key("GET", path) for path in DOCS | OPEN)
+    assert {"/v1/docs", "/v1/openapi.json"} < DOCS
+    for method in ("HEAD", "POST", "PUT", "DELETE", "OPTIONS", "get", "GETS"):
+        assert all(needs_key(method, path) for path in DOCS), method
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/", "/v1/docs/", "//v1/docs", "/v1//docs", "/V1/docs", "/v1/docs\0", "/v1/docs?", "/v1/docs-files"),
+        *(
+            "/v1/docs-files/",
+            "/v1/docs-files/x",
+            "/v1/docs-files/../artifacts",
+            "/v1/docs-files/swagger-ui.css/../../artifacts",
+        ),
+        *(
+            "/v1/docs/../artifacts",
+            "/v1/openapi.json/../artifacts",
+            "/v1/artifacts",
+            "/docs.json",
+            "/metrics",
+            "/livez/docs",
+        ),
+    ],
+)
+def test_a_path_that_looks_like_it_needs_a_key(path: str) -> None:
+    assert needs_key("GET", path)

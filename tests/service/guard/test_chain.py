@@ -98,7 +98,9 @@ def test_keys_serve_other_machines_and_proxies(key_path: Path) -> None:
 def test_without_keys_other_machines_are_served_only_when_told_to() -> None:
     for anonymous, expected in ((False, 403), (True, 200)):
         app = guarded(small_app(), Settings(allow_anonymous=anonymous))
-        assert TestClient(app, client=("8.8.8.8", 1)).get("/v1/things/a").status_code == expected
+        asking = TestClient(app, client=("8.8.8.8", 1))
+        assert asking.get("/v1/things/a").status_code == expected
+        assert asking.post("/v1/artifacts/x/activate").status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/v1/things/a", "/nowhere", "/livez", "/v1/fail/x"])
@@ -191,7 +193,7 @@ def test_cors_is_off_and_then_allows_what_it_is_told(key_path: Path) -> None:
         assert [answer.status_code for answer in (bare, large, often)] == [401, 413, 429]
         for answer in (bare, large, often):
             assert answer.headers["access-control-allow-origin"] == "https://app.example"
-            assert answer.headers["access-control-expose-headers"] == "X-Request-ID, Retry-After"
+            assert answer.headers["access-control-expose-headers"] == "X-Request-ID, X-Candor-Artifact, Retry-After"
             assert "Origin" in answer.headers["vary"]
         assert "access-control-allow-origin" not in asking.get("/livez", headers={"Origin": "https://evil.example"}).headers
 

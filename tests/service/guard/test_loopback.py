@@ -5,7 +5,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from service.guard.envelopes import Envelopes
-from service.guard.loopback import LoopbackOnly, is_loopback
+from service.guard.loopback import Anonymous, LoopbackOnly, is_loopback
 
 
 def status(client: str, base: str = "http://localhost:3000", path: str = "/v1/classify", **headers: str) -> int:
@@ -54,7 +54,13 @@ def test_a_host_that_is_hard_to_read_is_not_let_in_as_another(host: str) -> None
     assert status("127.0.0.1", host=host) == (200 if host == "localhost/x" else 403)
 
 
-@pytest.mark.parametrize("name", ["X_Forwarded_For", "Forwarded", "X_Real_IP", "Via", "X_Forwarded_Host"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X_Forwarded_For", "X_Forwarded_Host", "X_Forwarded_Proto", "X_Forwarded_Port", "Forwarded", "Via"),
+        *("X_Real_IP", "X_Client_IP", "CF_Connecting_IP", "True_Client_IP"),
+    ],
+)
 def test_a_proxy_on_this_machine_asks_for_others(name: str) -> None:
     assert status("127.0.0.1", **{name: "127.0.0.1"}) == 403
 
@@ -81,6 +87,52 @@ def test_the_refusal_says_what_to_do() -> None:
     assert error["code"] == "forbidden"
     assert "candor keys add NAME --file FILE" in error["message"]
     assert "CANDOR_ALLOW_ANONYMOUS=true" in error["message"]
+
+
+ACTIVATE = "/v1/artifacts/x/activate"
+
+
+def anonymous(method: str, path: str, client: str = "8.8.8.8", base: str = "http://localhost", **headers: str) -> int:
+    app = Envelopes(Anonymous(PlainTextResponse("hello"), ["https://app.example"]))
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return TestClient(app, base_url=base, client=(client, 1)).request(method, path, headers=sent).status_code
+
+
+def test_strangers_without_keys_may_do_what_an_api_key_may() -> None:
+    for method, path in (
+        ("POST", "/v1/classify"),
+        ("PUT", "/v1/label_sets/x"),
+        ("GET", "/v1/artifacts"),
+        ("GET", "/livez"),
+    ):
+        assert anonymous(method, path) == 200, path
+    for method, path in (("POST", ACTIVATE), ("POST", "/v1//artifacts/x/activate"), ("GET", "/metrics")):
+        assert anonymous(method, path) == 403, path
+
+
+def test_only_this_machine_itself_may_do_more() -> None:
+    assert anonymous("POST", ACTIVATE, client="127.0.0.1") == 200
+    assert anonymous("GET", "/metrics", client="127.0.0.1") == 200
+    assert anonymous("POST", ACTIVATE, client="127.0.0.1", base="http://evil.example") == 403
+    assert anonymous("POST", ACTIVATE, client="127.0.0.1", x_forwarded_proto="https") == 403
+    assert anonymous("POST", ACTIVATE, client="127.0.0.1", origin="https://evil.example") == 403
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", "8.8.8.8"])
+def test_pages_of_foreign_origins_change_nothing(client: str) -> None:
+    for method, path in (("POST", "/v1/classify"), ("PUT", "/v1/label_sets/x"), ("DELETE", "/v1/label_sets/x")):
+        assert anonymous(method, path, client, origin="https://evil.example") == 403
+        assert anonymous(method, path, client, origin="null") == 403
+        assert anonymous(method, path, client, origin="https://app.example") == 200
+    assert anonymous("GET", "/v1/artifacts", client, origin="https://evil.example") == 200
+
+
+def test_the_refusal_of_a_stranger_says_to_make_keys() -> None:
+    app = Envelopes(Anonymous(PlainTextResponse("hello")))
+    error = TestClient(app, client=("10.0.0.1", 1)).post(ACTIVATE).json()["error"]
+    assert error["code"] == "forbidden"
+    assert "candor keys add NAME --file FILE" in error["message"]
+    assert "CANDOR_KEYS=FILE" in error["message"]
 
 
 def test_a_name_is_not_looked_up() -> None:
