@@ -21,7 +21,8 @@ from service.guard.drain import Traffic
 
 log = logging.getLogger("candor.service")
 
-LINGER = 0.5  # seconds that open connections have for a last request, which gets its 503
+LINGER = 2.0  # seconds that open connections have for a last request, which gets its 503
+SETTLE = 0.1  # seconds until what was accepted last has a transport; asyncio drops it where its listener is closed before
 TICK = 0.02  # seconds
 
 
@@ -117,6 +118,9 @@ async def _close_gently(server: uvicorn.Server) -> None:
                 # the parent process holds this socket too: only closed here, it would take connections that nobody answers
                 with contextlib.suppress(OSError):  # no such thing outside Linux
                     listening.shutdown(socket.SHUT_RD)
+            loop.remove_reader(shared.fileno())
+    await asyncio.sleep(SETTLE)
+    for listener in server.servers:
         listener.close()
     deadline = loop.time() + LINGER
     while server.server_state.connections and loop.time() < deadline:
