@@ -222,7 +222,7 @@ def test_a_signal_under_load_loses_no_request(command: str, number: signal.Signa
     assert took < 15  # of the 25 s of the drain
     assert {o.status for o in before} == {200}
     assert len([o for o in load.outcomes if o.sent < signalled <= o.sent + took]) >= 8  # they were under way
-    # the kernel may complete a handshake between the last accept and the closing of the listener: nobody has taken that request in
+    # the kernel may complete a handshake between the last accept and the listener's end: nobody has taken that request in
     others = [o for o in load.outcomes if o.status not in (200, 503, "refused")]
     assert len(others) <= 1
     assert all(o.sent > signalled and "reset" in str(o.status) for o in others), others
@@ -238,7 +238,7 @@ def test_what_is_unanswered_after_the_drain_is_given_up(tmp_path: Path) -> None:
     with process(service_command("127.0.0.1", port), environment, tmp_path / "log") as server:
         wait_until_ready(f"http://127.0.0.1:{port}", server, tmp_path / "log")
         with socket.create_connection(("127.0.0.1", port)) as slow:
-            head = "POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
+            head = "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
             slow.sendall(f"{head}{{".encode())  # the rest never comes
             time.sleep(0.3)
             signalled = time.monotonic()
