@@ -238,8 +238,8 @@ def test_what_is_unanswered_after_the_drain_is_given_up(tmp_path: Path) -> None:
     with process(service_command("127.0.0.1", port), environment, tmp_path / "log") as server:
         wait_until_ready(f"http://127.0.0.1:{port}", server, tmp_path / "log")
         with socket.create_connection(("127.0.0.1", port)) as slow:
-            head = "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
-            slow.sendall(f"{head}{{".encode())  # the rest never comes
+            head = ["POST /v1/classify HTTP/1.1", "Host: localhost", "Content-Type: application/json", "Content-Length: 9"]
+            slow.sendall("\r\n".join([*head, "", "{"]).encode())  # the rest never comes
             time.sleep(0.3)
             signalled = time.monotonic()
             server.send_signal(signal.SIGTERM)
