@@ -59,7 +59,7 @@ def guarded(built: Path, key: str, origin: str, tmp_path_factory: pytest.TempPat
     environment = {
         "CANDOR_KEYS": str(directory / "keys.json"),
         "CANDOR_CORS_ORIGINS": json.dumps([origin]),
-        "CANDOR_MAX_IMAGES": "3",
+        "CANDOR_MAX_IMAGES": "5",
         "CANDOR_MAX_LABELS": "10",
     }
     with running_service(built / "artifact", built / "index", directory / "log", environment=environment) as url:
