@@ -17,7 +17,7 @@ from service.classifier import Classifier
 from service.settings import Settings
 
 # A JPEG is decoded at a fraction of its size, yet so many times larger than the tower needs. Calibrators are fitted on
-# images that are decoded whole; at 2 a score moved by up to ten times as much.
+# images that are decoded whole. Of 96 drawings of 2000 x 1500 the scores moved by up to 0.062 at 2, 0.032 at 4, 0.028 at 8.
 DRAFT_MARGIN = 4
 
 

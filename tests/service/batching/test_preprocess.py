@@ -13,8 +13,13 @@ from PIL import Image, ImageDraw
 from torchvision import transforms
 
 from candor.clip.backbone import Backbone
+from glyph_world.colours import COLOURS
+from glyph_world.pictograms import PICTOGRAMS
+from glyph_world.render import Scene, render
+from glyph_world.styles import STYLES
 from service.batching.images import decode_image
 from service.batching.preprocess import Preprocessing
+from service.batching.tower import DRAFT_MARGIN
 
 CPU = torch.device("cpu")
 
@@ -115,6 +120,26 @@ def test_a_jpeg_decoded_small_has_nearly_the_same_features(glyph_clip: Backbone,
     assert (whole.size, small.size) == ((1300, 900), (325, 225))  # of 1/2, 1/4 and 1/8 the smallest that is enough
     a, b = glyph_clip.encode_image(torch.stack([glyph_clip.preprocess(image) for image in (whole, small)]))
     assert 0 < 1 - float(a.double() @ b.double()) < 1e-2
+
+
+@pytest.mark.parametrize("grain", [0, 40])
+def test_a_jpeg_decoded_small_has_nearly_the_same_scores(glyph_clip: Backbone, grain: float) -> None:
+    """Drawings of the glyph world as a camera would give them: 2000 x 1500, with grain or without."""
+    colours, things, styles = list(COLOURS)[:4], list(PICTOGRAMS)[:10], list(STYLES)
+    text = glyph_clip.encode_text([f"a {colour} {thing}." for colour in colours for thing in things]).double()
+    rng, moved = np.random.default_rng(0), []
+    for n in range(8):
+        drawing = render(Scene(things[n], colours[n % 4], styles[n % len(styles)], n)).resize((2000, 1500))
+        noisy = np.asarray(drawing, np.float32) + grain * rng.standard_normal((1500, 2000, 3), np.float32)
+        buffer = BytesIO()
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+        least = DRAFT_MARGIN * 64
+        files = [decode_image(buffer.getvalue(), 10**7, at_least=size) for size in (None, least)]
+        assert [file.width for file in files] == [2000, 500]
+        features = glyph_clip.encode_image(torch.stack([glyph_clip.preprocess(file) for file in files])).double()
+        whole, small = (glyph_clip.logit_scale * features @ text.T).softmax(-1)
+        moved.append(float((whole - small).abs().max()))
+    assert 0 < max(moved) < 0.03, moved  # with a margin of 2 it is 0.046 without grain, 0.035 with
 
 
 def test_only_large_jpegs_are_decoded_small() -> None:
