@@ -74,7 +74,8 @@ class Classifier:
         self._template = artifact.config.template if artifact else template
         self.tag = artifact.tag if artifact else ZERO_SHOT_TAG
         self._make_view = OpenSetViews(backbone, index, artifact.config.open_set if artifact else ())
-        self._background = Background(index, backbone.logit_scale, backbone.device) if index else None
+        self._logit_scale = backbone.logit_scale
+        self._background = Background(index, self._logit_scale, backbone.device) if index else None
         nothing = torch.empty(0, 0, device=backbone.device)
         self._base_features = LabelFeatures(nothing, nothing)
         if artifact and self._calibrator.needs_base:
@@ -210,7 +211,7 @@ class Classifier:
         Returns:
             (B, C) float32.
         """
-        scaled = self.backbone.logit_scale * image_features
+        scaled = self._logit_scale * image_features
         if label_set.tokens is None or self._learner is None:
             return scaled @ label_set.text_features.T
         rows = [scaled.new_empty(0, len(label_set.labels))]
@@ -219,6 +220,7 @@ class Classifier:
             rows.append(scaled[row : row + 1] @ encode_prompts(self.backbone.model, prompts).T)
         return torch.cat(rows)
 
+    @torch.inference_mode()
     def classify(
         self, image_features: Tensor, label_set: LabelSet, open_set: OpenSetView | None = None
     ) -> list[Prediction]:

@@ -123,8 +123,8 @@ class Model:
         pictures = [torch.zeros(3, *self._tower.size, dtype=torch.uint8)]
         on_cpu = self._classifier.backbone.device.type == "cpu"
 
-        def seconds(batch: int, threads: int | None = None) -> float:
-            return limits.fastest_of_two(partial(self._timed, lambda: self._tower.encode(pictures * batch), threads), until)
+        def seconds(batch: int) -> float:
+            return limits.fastest_of_some(partial(self._timed, lambda: self._tower.encode(pictures * batch)), until)
 
         def seconds_with(threads: int) -> float:
             self._workers.use_threads(threads)
@@ -135,27 +135,17 @@ class Model:
             self._workers.use_threads(limits.choose_threads(seconds_with, cores()))
         if self._settings.max_batch != "auto":
             return Limits(self._workers.threads, self._settings.max_batch, math.nan)
-        if on_cpu:
-            batch, rate = limits.choose_batch(partial(seconds, threads=self._workers.threads), limits.MOST_ON_CPU)
-        else:
-            batch, rate = limits.choose_batch(seconds, limits.MOST_ON_GPU)
+        batch, rate = limits.choose_batch(seconds, limits.MOST_ON_CPU if on_cpu else limits.MOST_ON_GPU)
         return Limits(self._workers.threads, batch, rate)
 
-    def _timed(self, work: Callable[[], object], threads: int | None = None) -> float:
-        """Seconds of some work in the model's thread, without its time in the queue.
-
-        Args:
-            work: to time.
-            threads: that share it evenly: then their processor time counts where it is less, so that what else runs on
-                the machine does not matter.
-        """
+    def _timed(self, work: Callable[[], object]) -> float:
+        """Seconds of some work in the model's thread, without its time in the queue."""
 
         def timed() -> float:
-            started, before = time.perf_counter(), time.process_time()
+            started = time.perf_counter()
             work()
             if self._classifier.backbone.device.type == "cuda":
                 torch.cuda.synchronize(self._classifier.backbone.device)
-            passed, spent = time.perf_counter() - started, time.process_time() - before
-            return passed if threads is None else min(passed, spent / threads)
+            return time.perf_counter() - started
 
         return self._workers.model.submit(timed).result()
