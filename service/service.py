@@ -19,6 +19,7 @@ from service.guard.log import configure_logs
 from service.lifecycle import Lifecycle
 from service.native import ROUTE, JsonOnly, classify_items
 from service.noted_batch import NotedBatch
+from service.pace import steady
 from service.settings import load_settings
 
 try:
@@ -37,6 +38,7 @@ async def load() -> None:
     """Load what the settings name, and encode the kept label sets."""
     engine = await asyncio.to_thread(Engine.load, settings)
     await warm_label_sets(engine, engine.serving)
+    steady()
     app.state.engine = engine
 
 
