@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 DEFAULT_BATCH = 32
 DEFAULT_CHUNK = 64
-NEARLY = 0.95  # of the best time is as good as the best: threads that do not help spin
-NEARLY_AN_IMAGE = 0.98  # of the best rate: a larger batch is only run where as many wait
-BATCH_SECONDS = 1.5  # that a batch may take: a newcomer waits for the one that runs
+NEARLY = 0.95  # of the best is as good as the best
+BATCH_SECONDS = 0.75  # that a batch may take: a newcomer waits for the one that runs
 CHUNK_SECONDS = 0.3  # that labels may hold up images
 MOST_LABELS = 256
 MOST_ON_CPU = 64  # images
@@ -55,7 +54,7 @@ def choose_threads(seconds: Seconds, most: int) -> int:
 
 
 def choose_batch(seconds: Seconds, most: int) -> tuple[int, float]:
-    """The smallest batch that is nearly the fastest an image.
+    """The largest batch that is nearly the fastest an image: one is only run where as many wait.
 
     Args:
         seconds: images to the time of a batch of them.
@@ -76,7 +75,7 @@ def choose_batch(seconds: Seconds, most: int) -> tuple[int, float]:
             break
         batch *= 2
     fastest = max(rates.values())
-    return min(tried for tried, rate in rates.items() if rate >= NEARLY_AN_IMAGE * fastest), fastest
+    return max(tried for tried, rate in rates.items() if rate >= NEARLY * fastest), fastest
 
 
 def choose_chunk(seconds: float, labels: int) -> int:
