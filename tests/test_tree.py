@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ["candor", "cli", "glyph_world", "service", "training", "vocab_index"]
+ROOMS = ["candor", "cli", "glyph_world", "monitoring", "service", "training", "vocab_index"]
 MODULES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 
