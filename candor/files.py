@@ -27,18 +27,44 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
         text: that it is to hold.
         mode: who may read it; nobody but the owner can before it is whole.
     """
+    with _draft(path, text, mode) as draft:
+        draft.replace(path)
+
+
+def write_new(path: Path, text: str, mode: int = 0o644) -> bool:
+    """Write a file that is not there yet. Of several processes that do so at once one wins, and what it wrote stays.
+
+    Args:
+        path: of the file.
+        text: that it is to hold.
+        mode: who may read it; nobody but the owner can before it is whole.
+
+    Returns:
+        Whether this call made it. The file is there and whole either way.
+    """
+    with _draft(path, text, mode) as draft:
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            return False
+        return True
+
+
+@contextmanager
+def _draft(path: Path, text: str, mode: int) -> Iterator[Path]:
+    """A whole file beside `path`, on the disk, which vanishes after the block where it was not moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    draft = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(draft).chmod(mode)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+        draft.chmod(mode)
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def check_target(path: Path, replace: bool = False, *, mark: str) -> Path:

@@ -102,7 +102,8 @@ def artifact_text(
             continue
         names = [spelling.get(readable(name).casefold(), name) for name in (dataset.classnames[label] for label in labels)]
         features, zero_shot = tuned_text(backbone, learner, names), _zero_shot(backbone, config.template, names)
-        probabilities = config.calibrator.for_labels(LabelGeometry(features, zero_shot, *base))
+        is_base = torch.full((len(names),), scope == "base")
+        probabilities = config.calibrator.for_labels(LabelGeometry(features, zero_shot, *base, is_base))
         texts[scope] = ScopeText(labels, features, zero_shot, probabilities)
     if not texts:
         raise InvalidInput(

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from candor.calibration import (
@@ -126,9 +127,7 @@ def fit_calibrator(
     if kind == KEEP:
         calibrator = current
     if kind.endswith("temperature"):
-        scaled = logits.double()
-        if isinstance(calibrator, DistanceAwareCalibrator):
-            scaled = scaled * calibrator.gamma(geometry)[logits.argmax(dim=-1, keepdim=True)]
+        scaled = logits.double() * calibrator.multiplier(geometry)[logits.argmax(dim=-1, keepdim=True)]
         calibrator = calibrator.model_copy(update={"temperature": fit_temperature(scaled, labels)})
     before, after = (_figures(c, logits, labels, geometry) for c in (current, calibrator))
     return CalibrationFit(calibrator, before[0], after[0], before[1], after[1], len(labels), kind == KEEP)
@@ -202,7 +201,8 @@ def calibrate(
         raise InvalidInput(f"none of the {len(samples)} held-out images of {dataset.name} can be read")
     own = (base.text_features, base.zero_shot_text_features)
     logits = backbone.logit_scale * features.float() @ base.text_features.float().T
-    fit = fit_calibrator(kind, logits, aside.labels, LabelGeometry(*own, *own), artifact.config.calibrator)
+    geometry = LabelGeometry(*own, *own, torch.ones(len(own[0]), dtype=torch.bool))
+    fit = fit_calibrator(kind, logits, aside.labels, geometry, artifact.config.calibrator)
     thresholds = artifact.config.open_set
     if kind == KEEP or index is not None or true_positive_rate is not None:
         fitted = fit_thresholds(features, *own, backbone.logit_scale, index, rate)

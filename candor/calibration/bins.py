@@ -51,6 +51,19 @@ class ReliabilityBins:
             raise InvalidInput(f"cannot add {len(self.count)} and {len(other.count)} bins")
         return ReliabilityBins(self.count + other.count, self.confidence + other.confidence, self.correct + other.correct)
 
+    def merged(self, factor: int) -> ReliabilityBins:
+        """Fewer and wider bins of the same predictions: 20 are 10 with a factor of 2.
+
+        Args:
+            factor: how many neighbours become one.
+
+        Raises:
+            InvalidInput: the number of bins is no multiple of it.
+        """
+        if factor < 1 or len(self.count) % factor:
+            raise InvalidInput(f"{len(self.count)} bins cannot be merged by {factor}")
+        return ReliabilityBins(*(c.reshape(-1, factor).sum(axis=1) for c in (self.count, self.confidence, self.correct)))
+
     @property
     def total(self) -> float:
         """Number of predictions."""

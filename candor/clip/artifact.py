@@ -67,7 +67,11 @@ class Reference(_Record):
 
 
 class ArtifactConfig(_Record):
-    """`config.json`. The evaluation has the figures of `training.evaluation`; null stands for one that is not defined."""
+    """`config.json`. The evaluation has the figures of `training.evaluation`; null stands for one that is not defined.
+
+    `healing` says from what feedback the calibrator was fitted; empty where it was not. Reference and evaluation of a
+    healed scope are of that feedback (docs/calibration-in-production.md).
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     backbone: BackboneRef
@@ -81,6 +85,7 @@ class ArtifactConfig(_Record):
     reference: dict[Scope, Reference] = {}
     evaluation: dict[Scope, dict[str, Figure]] = {}
     training: dict[str, Any] = {}
+    healing: dict[str, Any] = {}
     seed: int
     shots: tuple[str, ...] = ()  # sha256 of the content of each image that the prompt was tuned on
     versions: dict[str, str] = {}
@@ -179,6 +184,8 @@ def with_calibrator(
     reference: dict[Scope, Reference],
     evaluation: dict[Scope, dict[str, float]],
     open_set: tuple[OpenSetThreshold, ...] | None = None,
+    healing: dict[str, Any] | None = None,
+    report: Callable[[Path], None] | None = None,
 ) -> PromptArtifact:
     """Write a loaded artifact again with another calibrator, whole or not at all. The prompt's file is copied as it is.
 
@@ -190,6 +197,8 @@ def with_calibrator(
         reference: what the evaluation under the new calibrator saw; the old one would no longer be true.
         evaluation: its figures.
         open_set: new thresholds; None keeps the old ones, which no calibrator changes: open-set scores are of cosines.
+        healing: from what feedback the calibrator was fitted; None where it was not.
+        report: writes files for people into the directory it is given, beside those that are there.
 
     Returns:
         The artifact as loaded back from disk.
@@ -200,7 +209,12 @@ def with_calibrator(
     """
     if artifact.path is None:
         raise InvalidInput("only an artifact that was loaded from disk can be written again with another calibrator")
-    changes: dict[str, Any] = {"calibrator": calibrator, "reference": reference, "evaluation": evaluation}
+    changes: dict[str, Any] = {
+        "calibrator": calibrator,
+        "reference": reference,
+        "evaluation": evaluation,
+        "healing": healing or {},
+    }
     if open_set is not None:
         changes["open_set"] = open_set
     config = artifact.config.model_copy(update=changes)
@@ -208,6 +222,9 @@ def with_calibrator(
         shutil.copyfile(artifact.path / PROMPT, draft / PROMPT)
         if (artifact.path / REPORT).is_dir():
             shutil.copytree(artifact.path / REPORT, draft / REPORT)
+        if report is not None:
+            (draft / REPORT).mkdir(exist_ok=True)
+            report(draft / REPORT)
         digest = file_digest(draft / PROMPT)
         if digest != config.prompt_sha256:
             raise IntegrityError(artifact.path / PROMPT, f"sha256 {config.prompt_sha256}", digest)

@@ -18,7 +18,10 @@ from candor.calibration import (
     Calibrator,
     DistanceAwareCalibrator,
     LabelGeometry,
+    ScopedCalibrator,
     TemperatureCalibrator,
+    calibrated,
+    distance_factor,
     fit_temperature,
 )
 from candor.errors import InvalidInput
@@ -38,16 +41,49 @@ def geometry(labels: int = 7, base: int = 9, width: int = 16) -> LabelGeometry:
     base_ft = torch.nn.functional.normalize(base_zs + 0.3 * torch.randn(base, width), dim=-1)
     ft = torch.nn.functional.normalize(zs + move, dim=-1)
     ft[0] = base_ft[2]
-    return LabelGeometry(ft, zs, base_ft, base_zs)
+    return LabelGeometry(ft, zs, base_ft, base_zs, torch.arange(labels) == 0)
+
+
+def new(labels: int) -> torch.Tensor:
+    return torch.zeros(labels, dtype=torch.bool)
 
 
 def test_temperature_by_hand() -> None:
     logits = torch.tensor([0.0, 2 * math.log(3)])
-    calibrator = TemperatureCalibrator(temperature=2.0)
-    assert calibrator.probabilities(logits).tolist() == pytest.approx([0.25, 0.75])
-    assert calibrator.for_labels(geometry())(logits).tolist() == pytest.approx([0.25, 0.75])
-    assert calibrator.probabilities(logits).dtype == torch.float32
-    assert calibrator.probabilities(logits.double()).dtype == torch.float64
+    calibrate = TemperatureCalibrator(temperature=2.0).for_labels(geometry(2))
+    assert calibrate(logits).tolist() == pytest.approx([0.25, 0.75])
+    assert calibrate(logits).dtype == torch.float32
+    assert calibrate(logits.double()).dtype == torch.float64
+
+
+def test_scopes_by_hand() -> None:
+    base = torch.tensor([[1.0, 0.0]])
+    tuned, zero_shot = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    g = LabelGeometry(tuned, zero_shot, base, base, torch.tensor([True, False]))
+    gamma = math.exp(math.sqrt(0.8) - 2)  # of the new label, tuned 2 and zero-shot sqrt(0.16 + 0.64) away
+    for strength in (0.0, 0.5, 1.0):
+        calibrator = ScopedCalibrator(base=2.0, new=4.0, strength=strength)
+        assert calibrator.multiplier(g).tolist() == pytest.approx([1 / 2, gamma**strength / 4])
+        p = calibrator.for_labels(g)(torch.tensor([[3.0, 1.0], [1.0, 3.0]]))
+        assert p[0, 0].item() == pytest.approx(1 / (1 + math.exp(-2 / 2)))
+        assert p[1, 1].item() == pytest.approx(1 / (1 + math.exp(-2 * gamma**strength / 4)))
+    nothing = torch.empty(0, 0)
+    plain = LabelGeometry(tuned, zero_shot, nothing, nothing, torch.tensor([True, False]))
+    assert ScopedCalibrator(base=2.0, new=4.0).multiplier(plain).tolist() == [0.5, 0.25]  # needs no base features
+
+
+def test_a_scope_is_a_matter_of_the_name_not_of_the_distance() -> None:
+    g = geometry()
+    twin = LabelGeometry(*(getattr(g, name) for name in list(vars(g))[:4]), new(7))  # label 0 lies on a base label
+    assert ScopedCalibrator(base=2.0, new=4.0).multiplier(twin).tolist() == [0.25] * 7
+    assert ScopedCalibrator(base=2.0, new=4.0).multiplier(g).tolist() == [0.5] + [0.25] * 6
+
+
+def test_one_temperature_and_distances_are_cases_of_it() -> None:
+    g, logits = geometry(), 10 * torch.randn(30, 7, dtype=torch.float64)
+    for strength, same in ((0.0, TemperatureCalibrator(temperature=1.3)), (1.0, DistanceAwareCalibrator(temperature=1.3))):
+        scoped = ScopedCalibrator(base=1.3, new=1.3, strength=strength)
+        torch.testing.assert_close(scoped.for_labels(g)(logits), same.for_labels(g)(logits), rtol=1e-12, atol=0)
 
 
 def dac_loop(g: LabelGeometry, nearest: int, near: float) -> list[float]:
@@ -64,12 +100,12 @@ def dac_loop(g: LabelGeometry, nearest: int, near: float) -> list[float]:
 def test_gamma_by_hand() -> None:
     base = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     tuned, zero_shot = torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.6, 0.8], [1.0, 0.0]])
-    g = LabelGeometry(tuned, zero_shot, base, base)
+    g = LabelGeometry(tuned, zero_shot, base, base, torch.tensor([False, True]))
     # label 0: tuned 2 and sqrt 2 away, zero-shot sqrt(0.16 + 0.64) and sqrt(0.36 + 0.04); label 1 is a base label
     expected = math.exp((math.sqrt(0.8) + math.sqrt(0.4)) / 2 - (2 + math.sqrt(2)) / 2)
-    assert DistanceAwareCalibrator().gamma(g).tolist() == pytest.approx([expected, 1.0])
+    assert distance_factor(g).tolist() == pytest.approx([expected, 1.0])
     expected = math.exp(math.sqrt(0.4) - math.sqrt(2))
-    assert DistanceAwareCalibrator(nearest=1).gamma(g).tolist() == pytest.approx([expected, 1.0])
+    assert distance_factor(g, nearest=1).tolist() == pytest.approx([expected, 1.0])
     p = DistanceAwareCalibrator(nearest=1).for_labels(g)(torch.tensor([[3.0, 1.0], [1.0, 3.0]]))
     sure = 1 / (1 + math.exp(-2 * expected))  # label 0 is predicted first: both of its logits take label 0's factor
     assert p[0].tolist() == pytest.approx([sure, 1 - sure])
@@ -80,8 +116,11 @@ def test_gamma_by_hand() -> None:
 def test_dac_equals_a_float64_loop(nearest: int) -> None:
     g = geometry()
     calibrator = DistanceAwareCalibrator(nearest=nearest, temperature=1.3)
+    assert torch.equal(calibrator.gamma(g), distance_factor(g, nearest))
+    assert torch.equal(TemperatureCalibrator(temperature=2).gamma(g), distance_factor(g))  # as receipts keep it
     gammas = dac_loop(g, nearest, 0.05)
-    assert calibrator.gamma(g).tolist() == pytest.approx(gammas, rel=1e-9)
+    assert distance_factor(g, nearest).tolist() == pytest.approx(gammas, rel=1e-9)
+    assert calibrator.multiplier(g).tolist() == pytest.approx([gamma / 1.3 for gamma in gammas], rel=1e-9)
     assert gammas[0] == 1
     assert min(gammas) < 0.99
     logits = 10 * torch.randn(40, 7)
@@ -93,8 +132,8 @@ def test_dac_equals_a_float64_loop(nearest: int) -> None:
 
 def test_gamma_is_not_clipped() -> None:
     base, middle = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
-    nearer = LabelGeometry(middle, -base, base, base)  # tuning brought the label nearer to the base label
-    assert DistanceAwareCalibrator().gamma(nearer).item() == pytest.approx(math.exp(2 - math.sqrt(0.8)))
+    nearer = LabelGeometry(middle, -base, base, base, new(1))  # tuning brought the label nearer to the base label
+    assert distance_factor(nearer).item() == pytest.approx(math.exp(2 - math.sqrt(0.8)))
 
 
 def test_a_label_beside_a_base_label_counts_as_one() -> None:
@@ -102,16 +141,16 @@ def test_a_label_beside_a_base_label_counts_as_one() -> None:
     for distance, is_base in ((0.0499, True), (0.0501, False)):
         angle = 2 * math.asin(distance / 2)
         close = torch.tensor([[math.cos(angle), math.sin(angle)]], dtype=torch.float64)
-        gamma = DistanceAwareCalibrator().gamma(LabelGeometry(close, -base, base, base)).item()
+        gamma = distance_factor(LabelGeometry(close, -base, base, base, new(1))).item()
         assert gamma == pytest.approx(1.0 if is_base else math.exp(2 - distance))
 
 
 def test_base_labels_keep_the_models_own_confidence() -> None:
     base, base_zs = unit(6, 8), unit(6, 8)
-    g = LabelGeometry(base + 1e-6 * torch.randn(6, 8), base_zs, base, base_zs)  # encoded in another batch
+    g = LabelGeometry(base + 1e-6 * torch.randn(6, 8), base_zs, base, base_zs, ~new(6))  # encoded in another batch
     logits = torch.randn(10, 6)
-    assert DistanceAwareCalibrator().gamma(g).tolist() == [1.0] * 6
-    assert torch.equal(DistanceAwareCalibrator().for_labels(g)(logits), TemperatureCalibrator().probabilities(logits))
+    assert distance_factor(g).tolist() == [1.0] * 6
+    assert torch.equal(DistanceAwareCalibrator().for_labels(g)(logits), TemperatureCalibrator().for_labels(g)(logits))
 
 
 logit_rows = st.lists(
@@ -124,7 +163,11 @@ logit_rows = st.lists(
 def test_no_calibrator_changes_a_prediction(rows: tuple[list[float], ...], temperature: float, dtype: torch.dtype) -> None:
     torch.manual_seed(1)
     logits, g = torch.tensor(rows, dtype=dtype), geometry()
-    for calibrator in (TemperatureCalibrator(temperature=temperature), DistanceAwareCalibrator(temperature=temperature)):
+    for calibrator in (
+        TemperatureCalibrator(temperature=temperature),
+        DistanceAwareCalibrator(temperature=temperature),
+        ScopedCalibrator(base=temperature, new=1 / temperature, strength=0.7),
+    ):
         p = calibrator.for_labels(g)(logits)
         assert torch.equal(p.argmax(dim=-1), logits.argmax(dim=-1))
         assert torch.allclose(p.sum(dim=-1), torch.ones(len(rows), dtype=dtype), atol=1e-5)
@@ -134,7 +177,7 @@ def test_no_calibrator_changes_a_prediction(rows: tuple[list[float], ...], tempe
 def test_a_prediction_survives_where_rounding_would_make_it_a_tie() -> None:
     logits = torch.tensor([[1.0, 1.0000001, 0.0]])
     assert (logits / 1000).softmax(dim=-1).argmax() == 0  # what plain float32 would answer
-    assert TemperatureCalibrator(temperature=1000).probabilities(logits).argmax() == 1
+    assert calibrated(logits, torch.full((3,), 1e-3, dtype=torch.float64)).argmax() == 1
 
 
 def test_probabilities_of_one_image_and_of_many() -> None:
@@ -147,18 +190,24 @@ def test_probabilities_of_one_image_and_of_many() -> None:
 
 
 def test_a_calibrator_of_other_labels_is_refused() -> None:
-    calibrate = DistanceAwareCalibrator().for_labels(geometry(7))
-    with pytest.raises(InvalidInput, match="logits over 5 labels, but the calibrator was made for 7"):
-        calibrate(torch.randn(2, 5))
+    for calibrator in (TemperatureCalibrator(), DistanceAwareCalibrator(), ScopedCalibrator()):
+        calibrate = calibrator.for_labels(geometry(7))
+        with pytest.raises(InvalidInput, match="logits over 5 labels, but the calibrator was made for 7"):
+            calibrate(torch.randn(2, 5))
     none = torch.empty(0, 0)
     with pytest.raises(InvalidInput, match="needs the base labels"):
-        DistanceAwareCalibrator().for_labels(LabelGeometry(unit(2, 4), unit(2, 4), none, none))
+        DistanceAwareCalibrator().for_labels(LabelGeometry(unit(2, 4), unit(2, 4), none, none, new(2)))
     with pytest.raises(InvalidInput, match="differ in number"):
-        DistanceAwareCalibrator().for_labels(LabelGeometry(unit(2, 4), unit(3, 4), unit(2, 4), unit(2, 4)))
+        DistanceAwareCalibrator().for_labels(LabelGeometry(unit(2, 4), unit(3, 4), unit(2, 4), unit(2, 4), new(2)))
 
 
 @pytest.mark.parametrize(
-    "calibrator", [TemperatureCalibrator(temperature=1.25), DistanceAwareCalibrator(nearest=3, near=0.1, temperature=0.5)]
+    "calibrator",
+    [
+        TemperatureCalibrator(temperature=1.25),
+        DistanceAwareCalibrator(nearest=3, near=0.1, temperature=0.5),
+        ScopedCalibrator(base=0.9, new=2.5, strength=0.25, nearest=3, near=0.1),
+    ],
 )
 def test_a_stored_calibrator_comes_back(calibrator: Calibrator) -> None:
     assert STORED.validate_json(STORED.dump_json(calibrator)) == calibrator
@@ -174,6 +223,9 @@ def test_a_stored_calibrator_comes_back(calibrator: Calibrator) -> None:
         '{"kind": "dac", "nearest": 0}',
         '{"kind": "dac", "near": -1}',
         '{"kind": "dac", "temperature": "inf"}',
+        '{"kind": "scoped", "base": 0}',
+        '{"kind": "scoped", "strength": -0.1}',
+        '{"kind": "scoped", "temperature": 1}',
     ],
 )
 def test_a_damaged_calibrator_is_refused(document: str) -> None:

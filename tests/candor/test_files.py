@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from candor.errors import InvalidInput
-from candor.files import check_target, whole_directory, write_whole
+from candor.files import check_target, whole_directory, write_new, write_whole
 
 MARK = "mark.json"
 
@@ -118,3 +118,11 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_whole(tmp_path / "new" / "file", "longer than before, and \ud800")
     assert (tmp_path / "new" / "file").read_bytes() == "é\n".encode()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_a_new_file_is_made_once_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "file"
+    assert write_new(path, "first", 0o600)
+    assert not write_new(path, "second", 0o644)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("first", 0o600)
+    assert names(tmp_path) == ["a", "a/file"]

@@ -32,7 +32,7 @@ LOGITS, LABELS = torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
 SURE = 1 / (1 + math.exp(-2))
 BEST = 2 / math.log(3)
 OWN = torch.eye(2)
-BASE = LabelGeometry(OWN, OWN, OWN, OWN)
+BASE = LabelGeometry(OWN, OWN, OWN, OWN, torch.ones(2, dtype=torch.bool))
 SHOTS, SEED = 16, 1
 
 
@@ -58,9 +58,8 @@ def test_the_temperature_is_fitted_to_what_the_distances_leave() -> None:
     fit = fit_calibrator("dac+temperature", LOGITS, LABELS, BASE)
     assert fit.calibrator.kind == "dac"
     assert fit.calibrator.temperature == pytest.approx(BEST, rel=1e-6)
-    moved = LabelGeometry(
-        -OWN, OWN, OWN, OWN
-    )  # labels that are not base: nearest zero-shot 0 and sqrt 2, tuned sqrt 2 and 2
+    new = torch.zeros(2, dtype=torch.bool)
+    moved = LabelGeometry(-OWN, OWN, OWN, OWN, new)  # nearest zero-shot 0 and sqrt 2, tuned sqrt 2 and 2
     gamma = math.exp(math.sqrt(2) / 2 - (math.sqrt(2) + 2) / 2)
     fit = fit_calibrator("dac+temperature", LOGITS, LABELS, moved)
     assert fit.calibrator.temperature == pytest.approx(gamma * BEST, rel=1e-6)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from candor.calibration import TemperatureCalibrator
+from candor.calibration import calibrated
 from candor.errors import InvalidInput
 from training.evaluation import ScopeResult, both_scopes, evaluate, mean_and_std
 
@@ -53,9 +54,8 @@ def test_piece_takes_near_and_far_images_apart() -> None:
 
 def test_a_calibrator_changes_confidence_and_not_accuracy() -> None:
     plain = evaluate(IMAGES, LABELS, TEXT, TEXT, LN3).figures()
-    cooled = evaluate(
-        IMAGES, LABELS, TEXT, TEXT, LN3, probabilities=TemperatureCalibrator(temperature=2).probabilities
-    ).figures()
+    halved = partial(calibrated, multiplier=torch.full((2,), 0.5, dtype=torch.float64))
+    cooled = evaluate(IMAGES, LABELS, TEXT, TEXT, LN3, probabilities=halved).figures()
     root = math.sqrt(3)
     assert cooled["confidence"] == pytest.approx(root / (root + 1))
     assert cooled["accuracy"] == plain["accuracy"]
