@@ -10,14 +10,16 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from candor.errors import CandorError
-from service.api import artifacts, classify, hf, label_sets, lookup
+from service.api import artifacts, calibration, classify, feedback, hf, label_sets, lookup
 from service.api.docs import add_docs
 from service.api.document import allowed_methods, describe
 from service.engine import Engine
 from service.errors import RETRY_SECONDS, ApiError, envelope
 from service.guard.exchange import exchange_of
+from service.guard.request_log import CATCH_ALL
 from service.metrics import exposition
 from service.refusals import refusals
 from service.settings import Settings
@@ -25,8 +27,8 @@ from service.settings import Settings
 log = logging.getLogger("candor.service")
 
 EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-# of each module of service.api with a `routes(engine, settings)`
-ROUTES = (classify.routes, lookup.routes, hf.routes, label_sets.routes, artifacts.routes)
+# each module of service.api with a `routes(engine, settings)`
+ROOMS = (classify, lookup, hf, label_sets, feedback, artifacts, calibration)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -45,13 +47,14 @@ def create_app(settings: Settings) -> FastAPI:
         return cast(Engine, app.state.engine)
 
     add_docs(app)
-    for routes in ROUTES:
-        app.include_router(routes(engine, settings))
+    for room in ROOMS:
+        app.include_router(room.routes(engine, settings))
 
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         """What the service counts, in Prometheus's text format."""
-        content, media_type = exposition()
+        running = app.state.engine  # loading is watched too
+        content, media_type = exposition(running.collectors if running else ())
         return Response(content, media_type=media_type)
 
     @app.api_route("/v1/{path:path}", methods=EVERY_METHOD, include_in_schema=False)
@@ -63,6 +66,16 @@ def create_app(settings: Settings) -> FastAPI:
 
     describe(app, settings)
     return app
+
+
+def declared_paths(app: FastAPI) -> frozenset[str]:
+    """The paths of all routes as they are declared, BentoML's own among them; not those that only say that there is none.
+
+    Args:
+        app: of `create_app`.
+    """
+    declared = {route.path for route in app.routes if isinstance(route, Route) and not route.path.endswith(CATCH_ALL)}
+    return frozenset(declared | set(app.openapi()["paths"]))
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -20,6 +20,8 @@ from candor.clip.prompt_tokens import TokenizedNames, tokenize_names
 from candor.clip.templates import DEFAULT_TEMPLATE, check_names, fill, readable
 from candor.clip.text_encoder import encode_prompts
 from candor.errors import InvalidInput
+from service.evidence import Evidence, evidence_of
+from service.feedback.receipt import Known
 from service.label_set import LabelFeatures, LabelSet
 from service.multi_label import Background, MultiLabelView
 from service.open_set import OpenSetAnswer, OpenSetView, OpenSetViews
@@ -41,6 +43,7 @@ class Prediction:
         confidence: its calibrated probability, 0..1.
         probabilities: of all labels, in their order.
         open_set: whether it shows any of them at all; None where nobody asked.
+        evidence: what a calibrator can be judged and made anew by; None where nobody asked.
     """
 
     label: str
@@ -48,6 +51,14 @@ class Prediction:
     confidence: float
     probabilities: tuple[float, ...]
     open_set: OpenSetAnswer | None = None
+    evidence: Evidence | None = None
+
+    @property
+    def known(self) -> Known:
+        """Whether it shows any of them, in a word; "unscored" where nobody asked, or no threshold is there to judge it."""
+        if self.open_set is None or self.open_set.known is None:
+            return "unscored"
+        return "true" if self.open_set.known else "false"
 
 
 class Classifier:
@@ -73,12 +84,13 @@ class Classifier:
         self._base = {readable(name).casefold() for name in artifact.config.base_classnames} if artifact else set()
         self._template = artifact.config.template if artifact else template
         self.tag = artifact.tag if artifact else ZERO_SHOT_TAG
+        self.config = artifact.config if artifact else None  # what the artifact says about itself
         self._make_view = OpenSetViews(backbone, index, artifact.config.open_set if artifact else ())
         self._logit_scale = backbone.logit_scale
         self._background = Background(index, self._logit_scale, backbone.device) if index else None
         nothing = torch.empty(0, 0, device=backbone.device)
         self._base_features = LabelFeatures(nothing, nothing)
-        if artifact and self._calibrator.needs_base:
+        if artifact:
             self._base_features = self.encode_labels(artifact.config.base_classnames)
 
     @property
@@ -172,13 +184,16 @@ class Classifier:
         known = features or self.encode_labels(names, templates)
         calibrator = self._calibrator if templates is None else TemperatureCalibrator()  # made for the tuned prompt
         base = self._base_features
-        geometry = LabelGeometry(known.text, known.zero_shot, base.text, base.zero_shot)
         scopes: tuple[Scope, ...] = tuple("base" if name.casefold() in self._base else "new" for name in names)
+        is_base = torch.tensor([scope == "base" for scope in scopes])
+        geometry = LabelGeometry(known.text, known.zero_shot, base.text, base.zero_shot, is_base)
         deviation = float(text_deviation(known.text, known.zero_shot).mean().clamp(min=0))
-        divergence, probabilities = feature_divergence(known.text), calibrator.for_labels(geometry)
+        divergence, multiplier = feature_divergence(known.text), calibrator.multiplier(geometry)
+        gamma = calibrator.gamma(geometry) if templates is None and len(base.text) else None
         learner = self._learner if templates is None else None
         tokens = self._tokens(learner, names) if learner is not None and learner.depends_on_image else None
-        return LabelSet(names, templates, scopes, known.text, known.zero_shot, deviation, divergence, probabilities, tokens)
+        text = known.text, known.zero_shot
+        return LabelSet(names, templates, scopes, *text, deviation, divergence, multiplier, tokens, gamma)
 
     def open_set_view(self, label_set: LabelSet) -> OpenSetView:
         """A label set as open-set answers need it: its place in the vocabulary, and negatives mined for it.
@@ -222,7 +237,11 @@ class Classifier:
 
     @torch.inference_mode()
     def classify(
-        self, image_features: Tensor, label_set: LabelSet, open_set: OpenSetView | None = None
+        self,
+        image_features: Tensor,
+        label_set: LabelSet,
+        open_set: OpenSetView | None = None,
+        evidence: bool = False,
     ) -> list[Prediction]:
         """Classify images among labels.
 
@@ -230,16 +249,22 @@ class Classifier:
             image_features: (B, D), of `encode_images`.
             label_set: of `label_set`.
             open_set: of `open_set_view`; None leaves the open-set answers out.
+            evidence: whether predictions have theirs.
 
         Returns:
             A prediction an image.
         """
-        probabilities = label_set.probabilities(self.logits(image_features, label_set))
+        logits = self.logits(image_features, label_set)
+        probabilities = label_set.probabilities(logits)
         confidence, best = probabilities.max(dim=-1)
-        answers = open_set.answers(image_features, NEAREST) if open_set else [None] * len(image_features)
+        nothing = [None] * len(image_features)
+        answers = open_set.answers(image_features, NEAREST) if open_set else nothing
+        predicted = best.tolist()
+        seen = evidence_of(logits, predicted, label_set) if evidence else nothing
+        numbers = predicted, confidence.tolist(), probabilities.tolist()
         return [
-            Prediction(label_set.labels[b], label_set.scopes[b], c, tuple(p), answer)
-            for b, c, p, answer in zip(best.tolist(), confidence.tolist(), probabilities.tolist(), answers, strict=True)
+            Prediction(label_set.labels[b], label_set.scopes[b], c, tuple(p), answer, e)
+            for b, c, p, answer, e in zip(*numbers, answers, seen, strict=True)
         ]
 
     def lookup(self, image_features: Tensor, k: int) -> list[list[Neighbour]]:

@@ -22,11 +22,15 @@ from service.api.schemas import ClassifyRequest, LookupRequest
 from service.artifacts.loader import load_first
 from service.classifier import Classifier, Prediction
 from service.errors import CODES, ApiError, envelope
+from service.feedback.issue import prediction_ids
+from service.feedback.service import FeedbackService, open_feedback
 from service.label_set import LabelSet
 from service.labels.in_time import in_time
 from service.labels.store import LabelSetStore
 from service.metrics import ServiceMetrics
+from service.metrics.exposition import Collector
 from service.question import Question, question_of
+from service.reference import References
 from service.refusals import refusals
 from service.scoring import Scorer, is_small
 from service.serving import Serving
@@ -71,14 +75,25 @@ class Engine:
         serving: what answers first.
         metrics: what counts.
         label_sets: that callers keep by name; None keeps them in memory.
+        feedback: takes true labels; None takes none.
     """
 
     def __init__(
-        self, settings: Settings, serving: Serving, metrics: ServiceMetrics, label_sets: LabelSetStore | None = None
+        self,
+        settings: Settings,
+        serving: Serving,
+        metrics: ServiceMetrics,
+        label_sets: LabelSetStore | None = None,
+        feedback: FeedbackService | None = None,
     ) -> None:
         self._settings, self.metrics = settings, metrics
         self.label_sets = label_sets or LabelSetStore(None, settings.max_label_sets)
         self._threads = ThreadPoolExecutor(SCORING_THREADS, "score")
+        self.feedback = feedback
+        if feedback:
+            feedback.refused = metrics.feedback_refused
+        self.references = References()
+        self.switching = asyncio.Lock()  # held by who is about to activate another artifact
         self.activate(serving)
 
     @classmethod
@@ -86,10 +101,12 @@ class Engine:
         """Load what the settings name.
 
         Raises:
-            CandorError: the artifact, the index or the weights are missing, damaged or do not belong together.
+            CandorError: the artifact, the index or the weights are missing, damaged or do not belong together, or the
+                feedback store cannot be used.
         """
+        feedback = open_feedback(settings)
         label_sets = LabelSetStore(settings.state / "label_sets", settings.max_label_sets)
-        return cls(settings, load_first(settings), ServiceMetrics(), label_sets)
+        return cls(settings, load_first(settings), ServiceMetrics(), label_sets, feedback)
 
     @property
     def serving(self) -> Serving:
@@ -103,9 +120,17 @@ class Engine:
             serving: loaded and warm.
         """
         self.metrics.prepare(serving.tag, serving.classifier.open_set_method)
+        if self.feedback:
+            self.feedback.collector.prepare(serving.tag)
+        self.references.add(serving.tag, serving.classifier.config)
         serving.model.watch(self.metrics)
         serving.labels.watch(self.metrics.label_cache)
         self._serving = serving
+
+    @property
+    def collectors(self) -> list[Collector]:
+        """What Prometheus reads beside what this process counts: the same in every process of this server."""
+        return [self.references, *([self.feedback.collector] if self.feedback else [])]
 
     async def classify(self, request: ParsedRequest[ClassifyRequest]) -> Answer:
         """Decode, encode, classify, count.
@@ -117,7 +142,14 @@ class Engine:
             ApiError: the only image cannot be decoded, or the labels or options are impossible.
         """
         serving, question = self.serving, question_of(request.options, self.label_sets)
-        encoded, results = await self._answered(serving, request.images, question, classify_results)
+        receipts = self.feedback.receipts if self.feedback and question.monitored else None
+
+        def shape(found: Sequence[Prediction], label_set: LabelSet, asked: Question, method: ScoreName) -> list[Answer]:
+            ids = prediction_ids(receipts, serving.tag, label_set, found)
+            return classify_results(found, label_set, asked, method, ids)
+
+        answering = self._answered(serving, request.images, question, shape, evidence=receipts is not None)
+        encoded, results = await answering
         return {"artifact": serving.tag, "results": encoded.placed(results)}
 
     async def hugging_face(self, image: SentImage, question: Question) -> Answer:
@@ -152,7 +184,7 @@ class Engine:
         return {"artifact": serving.tag, "vocabulary": classifier.vocabulary.source, "results": encoded.placed(results)}
 
     async def _answered(
-        self, serving: Serving, images: Sequence[SentImage], question: Question, shape: Shape[R]
+        self, serving: Serving, images: Sequence[SentImage], question: Question, shape: Shape[R], evidence: bool = False
     ) -> tuple[_Encoded, list[R]]:
         """Work on labels and images at the same time; a result an image that has features, and count them."""
         fields = question.labels_field, question.templates_field
@@ -160,7 +192,7 @@ class Engine:
         _check(serving.classifier, question)
         if len(images) == 1 and isinstance(images[0].data, ApiError):
             raise images[0].data
-        labels = asyncio.create_task(self._scorer(serving, question))
+        labels = asyncio.create_task(self._scorer(serving, question, evidence))
         pictures = asyncio.create_task(self._encoded(serving, images))
         try:
             scorer, encoded = await asyncio.gather(labels, pictures)
@@ -184,17 +216,17 @@ class Engine:
             predictions, scoring, results, shaping = await self._work(small, work, encoded.features)
         self.metrics.stage("score", scoring)
         self.metrics.stage("answer", shaping)
-        self.metrics.answered(serving, scorer.label_set, predictions, calibrated=not question.multi_label)
+        self.metrics.answered(serving, scorer.label_set, predictions, question.monitored)
         return encoded, results
 
-    async def _scorer(self, serving: Serving, question: Question) -> Scorer:
+    async def _scorer(self, serving: Serving, question: Question, evidence: bool) -> Scorer:
         """Labels made ready, from what is kept or anew; 503 where that takes too long."""
         with self.metrics.timed("labels"), _blaming(question.labels_field):
             async with in_time(serving.model.deadline()):
                 label_set = await serving.labels.label_set(question.labels, question.templates)
                 view = await serving.labels.view(label_set) if question.open_set else None
                 multi = await serving.labels.multi_label(label_set) if question.multi_label else None
-        return Scorer(serving.classifier, label_set, view, multi)
+        return Scorer(serving.classifier, label_set, view, multi, evidence)
 
     async def _encoded(self, serving: Serving, images: Sequence[SentImage]) -> _Encoded:
         """Features of images. The error of an only image is raised; of several, each has its own."""

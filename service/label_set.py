@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
+from candor.calibration.calibrators import calibrated
 from candor.clip.artifact import Scope
 from candor.clip.prompt_tokens import TokenizedNames
+from service.feedback.label_hashes import label_hashes
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class LabelSet:
         zero_shot_features: under the hand-written template, (C, D).
         text_deviation: mean over the labels of 1 - cos(tuned, zero-shot).
         divergence: FD of the label set; NaN for one label.
-        probabilities: from logits (..., C) over these labels to calibrated probabilities (..., C).
+        multiplier: of the calibrator, for each label that may be predicted, (C,) float64.
         tokens: of the labels, where text features depend on the image as well; those above then are the ones without it.
+        gamma: DAC's distance factor of each label, (C,) float64; None where no labels were tuned on.
     """
 
     labels: tuple[str, ...]
@@ -34,8 +37,24 @@ class LabelSet:
     zero_shot_features: Tensor
     text_deviation: float
     divergence: float
-    probabilities: Callable[[Tensor], Tensor]
+    multiplier: Tensor
     tokens: TokenizedNames | None = None
+    gamma: Tensor | None = None
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities (..., C) of logits (..., C) over these labels."""
+        return calibrated(logits, self.multiplier)
+
+    @cached_property
+    def factors(self) -> tuple[tuple[float, float | None], ...]:
+        """Multiplier and gamma of each label."""
+        gammas = [None] * len(self.labels) if self.gamma is None else self.gamma.tolist()
+        return tuple(zip(self.multiplier.tolist(), gammas, strict=True))
+
+    @cached_property
+    def hashes(self) -> bytes:
+        """Of the labels, for receipts."""
+        return label_hashes(self.labels)
 
     @property
     def nbytes(self) -> int:

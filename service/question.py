@@ -9,7 +9,8 @@ from candor.clip.templates import readable
 from candor.errors import InvalidInput
 from service.api.schemas import ClassifyRequest
 from service.errors import ApiError
-from service.labels.store import LabelSetSpec, LabelSetStore
+from service.labels.spec import LabelSetSpec
+from service.labels.store import LabelSetStore
 
 SHOWN = 5  # unknown labels in a message
 
@@ -95,6 +96,11 @@ class Question:
     multi_label: bool = False
     labels_field: str = "labels"
     templates_field: str = "templates"
+
+    @property
+    def monitored(self) -> bool:
+        """Whether the confidence of answers is the artifact's own, so that it is known how true it should be."""
+        return not self.multi_label and self.templates is None
 
 
 def question_of(options: ClassifyRequest, kept: LabelSetStore) -> Question:

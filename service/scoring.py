@@ -30,12 +30,14 @@ class Scorer:
         label_set: that is chosen from.
         open_set: for open-set answers; None leaves them out.
         multi_label: scores every label by itself; None makes one choice among them.
+        evidence: whether predictions have theirs; those of `multi_label` never do.
     """
 
     classifier: Classifier
     label_set: LabelSet
     open_set: OpenSetView | None
     multi_label: MultiLabelScores | None
+    evidence: bool = False
 
     def is_small(self, images: int) -> bool:
         """Whether the event loop can score so many images itself, with no thread in between."""
@@ -55,7 +57,7 @@ class Scorer:
             image_features: (B, D) of L2 norm 1.
         """
         if self.multi_label is None:
-            return self.classifier.classify(image_features, self.label_set, self.open_set)
+            return self.classifier.classify(image_features, self.label_set, self.open_set, self.evidence)
         scores = self.multi_label.scores(image_features)
         highest, best = scores.max(dim=-1)
         answers = self.open_set.answers(image_features, NEAREST) if self.open_set else [None] * len(image_features)

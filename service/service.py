@@ -9,8 +9,8 @@ import bentoml
 from bentoml._internal.server.http import traffic
 
 from candor.errors import CandorError
-from service.app import create_app
-from service.artifacts.activation import warm_label_sets
+from service.app import create_app, declared_paths
+from service.artifacts.activation import Activator, warm_label_sets
 from service.engine import Engine
 from service.guard.chain import guards
 from service.guard.drain import Traffic
@@ -21,31 +21,36 @@ from service.native import ROUTE, JsonOnly, classify_items
 from service.noted_batch import NotedBatch
 from service.pace import steady
 from service.settings import load_settings
+from service.siblings import Siblings, open_shared_directory
 
 try:
     settings = load_settings()
-    lifecycle = Lifecycle(Traffic(), settings.drain_seconds)
-    layers = guards(settings, lifecycle.traffic, [ROUTE])
+    siblings = Siblings.of_this_server()
+    lifecycle = Lifecycle(Traffic(), settings.drain_seconds, siblings)
+    app = create_app(settings)
+    layers = guards(settings, lifecycle.traffic, [ROUTE], declared_paths(app))
 except CandorError as error:  # a setting that makes no sense, or a file of keys that cannot be used
     raise SystemExit(f"candor: {error}") from None
-app = create_app(settings)
 LAST_RESORT = settings.body_seconds + settings.timeout_seconds + 600  # seconds; all of ours come first
 # BentoML's own keeps a timer of every request until it has run out
 traffic.TimeoutMiddleware = LastResort  # type: ignore[misc, assignment]
 
 
 async def load() -> None:
-    """Load what the settings name, and encode the kept label sets."""
+    """Load what the settings name, or what the other workers have activated since, and encode the kept label sets."""
     engine = await asyncio.to_thread(Engine.load, settings)
     await warm_label_sets(engine, engine.serving)
+    activator = Activator(settings, siblings)
+    await activator.catch_up(engine)
     steady()
     app.state.engine = engine
+    app.state.following = asyncio.create_task(activator.follow(engine))
 
 
 @bentoml.asgi_app(app, path="/")
 @bentoml.service(
     name="candor",
-    workers=1,  # one process a GPU holds the model, its caches and its metrics; scale by replicas
+    workers=settings.workers,
     traffic={"timeout": LAST_RESORT},
     logging={"access": {"enabled": False}},  # BentoML logs raw paths; service.guard logs requests
     metrics={"enabled": False},  # BentoML labels its series with the raw path, which a caller can make unbounded
@@ -53,11 +58,22 @@ async def load() -> None:
 class Candor:
     """Zero-shot image classification whose confidence can be taken at its word."""
 
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def prepare() -> None:
+        """Before the workers are started, in the process that starts them."""
+        open_shared_directory()
+
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
-        """Begin to load; the server listens meanwhile."""
+        """Begin to load. A single worker takes connections meanwhile, so that /livez answers.
+
+        One of several takes none before it is ready: the others answer them.
+        """
         configure_logs(settings.log_level)
-        lifecycle.start(load)
+        loading = lifecycle.start(load)
+        if settings.workers > 1:
+            await loading
 
     async def __is_ready__(self) -> bool:
         """Readiness: the model has been loaded and run once, and the service is not ending."""

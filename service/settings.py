@@ -39,6 +39,12 @@ class Settings(BaseSettings):
         max_label_length: characters of one label.
         max_label_sets: that are kept by name.
         state: directory where they are kept.
+        feedback: SQLAlchemy URL of the store of true labels, SQLite or PostgreSQL; None is feedback.db in the state
+            directory, "off" takes none.
+        receipt_keys: file of the keys that receipts (prediction_id) are signed with, which replicas share; None is
+            receipt_keys.json in the state directory, made at the first start.
+        receipt_days: for which a receipt is taken.
+        workers: processes of this server, each with the model, its queue and its limits.
         threads: that torch uses for the model on the CPU; "auto" is measured at start.
         max_batch: images that the model takes at once; "auto" is measured at start.
         max_wait_ms: that the model waits, right after a batch, for as many callers to come back; an idle one never waits.
@@ -73,6 +79,10 @@ class Settings(BaseSettings):
     max_label_length: int = Field(500, ge=1)
     max_label_sets: int = Field(100, ge=0)
     state: Path = Field(default_factory=lambda: _state_home() / "candor")
+    feedback: str | None = Field(None, repr=False)  # it may hold a password
+    receipt_keys: Path | None = None
+    receipt_days: float = Field(30, gt=0, le=36_500)
+    workers: int = Field(1, ge=1, le=64)
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     max_batch: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
     max_wait_ms: float = Field(5, ge=0, le=10_000, allow_inf_nan=False)

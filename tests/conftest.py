@@ -9,6 +9,7 @@ import torch
 
 import glyph_world
 from candor.clip import Backbone, load_backbone
+from tests.postgres import POSTGRES, running_postgres
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -38,3 +39,12 @@ def glyph_clip() -> Backbone:
     """The embedded default with its trained weights."""
     glyph_world.register()
     return load_backbone("glyph-clip")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a real PostgreSQL of this run's own, without a database."""
+    if POSTGRES is None:
+        pytest.skip("needs PostgreSQL")
+    with running_postgres() as server:
+        yield server

@@ -35,7 +35,11 @@ def to_json(body: Any) -> bytes:
 
 
 def classify_results(
-    predictions: Sequence[Prediction], label_set: LabelSet, question: Question, method: ScoreName
+    predictions: Sequence[Prediction],
+    label_set: LabelSet,
+    question: Question,
+    method: ScoreName,
+    prediction_ids: Sequence[str | None],
 ) -> list[Answer]:
     """The answers for images, as `schemas.Result`.
 
@@ -44,19 +48,23 @@ def classify_results(
         label_set: that they were classified among.
         question: that was asked.
         method: which open-set score the answers hold.
+        prediction_ids: of the predictions; None for those whose true label is not asked for.
     """
     about = {
         "size": len(label_set.labels),
         "text_deviation": label_set.text_deviation,
         "divergence": None if math.isnan(label_set.divergence) else label_set.divergence,
     }
-    return [_result(prediction, label_set, question, method) | {"label_set": about} for prediction in predictions]
+    return [
+        {"prediction_id": id_, **_result(prediction, label_set, question, method), "label_set": about}
+        for id_, prediction in zip(prediction_ids, predictions, strict=True)
+    ]
 
 
 def hugging_face_results(
     predictions: Sequence[Prediction], label_set: LabelSet, question: Question, method: ScoreName
 ) -> list[list[Answer]]:
-    """The answers for images, each a list of `schemas.HuggingFaceScore`; arguments as for `classify_results`."""
+    """The answers for images, each a list of `schemas.HuggingFaceScore`; arguments as the first of `classify_results`."""
     del method
     return [
         [{"score": score, "label": label} for label, score in ranked(label_set.labels, p.probabilities, question.top_k)]

@@ -17,6 +17,7 @@ from service.artifacts.activation import Activator
 from service.artifacts.catalogue import Entry, Source, catalogue
 from service.engine import Engine
 from service.settings import Settings
+from service.siblings import Siblings
 
 ACTIVATION_ERRORS: Responses = {
     **error(404, "No such artifact"),
@@ -77,7 +78,7 @@ def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
         settings: where artifacts are.
     """
     router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
-    activator = Activator(settings)
+    activator = Activator(settings, Siblings.of_this_server())
 
     @router.get("")
     async def list_artifacts() -> ArtifactList:
@@ -90,7 +91,10 @@ def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
     async def activate_artifact(
         tag: Annotated[str, Path(min_length=1, max_length=200, description="tag or name, of GET /v1/artifacts")],
     ) -> ArtifactSummary:
-        """Answer with another artifact from now on. Requests under way end with the old one; a bad one changes nothing."""
+        """Answer with another artifact from now on. Requests under way end with the old one; a bad one changes nothing.
+
+        With several workers the one that took this request has switched when it answers; the others follow within seconds.
+        """
         running = engine()
         return _summary(await activator.activate(running, tag), running)
 

@@ -17,7 +17,7 @@ from service.api.schemas import BOTH_TEMPLATES, MAX_TEMPLATES, LabelList, Share,
 from service.engine import Engine
 from service.errors import ApiError
 from service.labels.in_time import in_time
-from service.labels.store import NAME, LabelSetSpec
+from service.labels.spec import NAME, LabelSetSpec
 from service.question import thresholds_of
 from service.serving import Serving
 from service.settings import Settings
@@ -92,9 +92,8 @@ def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
     @router.get("")
     async def list_label_sets() -> LabelSetList:
         """The label sets that are kept."""
-        kept = engine().label_sets
-        sizes = ((name, len(kept.get(name).labels)) for name in kept.names())
-        return LabelSetList(label_sets=[LabelSetSummary(name=name, size=size) for name, size in sizes])
+        kept = engine().label_sets.all()
+        return LabelSetList(label_sets=[LabelSetSummary(name=name, size=len(spec.labels)) for name, spec in kept.items()])
 
     @router.get("/{name}", responses=UNKNOWN)
     async def get_label_set(name: Name) -> KeptLabelSet:

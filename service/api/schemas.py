@@ -153,6 +153,10 @@ class LabelSetInfo(BaseModel):
 class Result(BaseModel):
     """The answer for one image."""
 
+    prediction_id: str | None = Field(
+        description="a signed receipt to send back to /v1/feedback with the true label, up to 64 KiB, mostly a few hundred "
+        "characters; null with multi_label, with templates of the request, and where no feedback is taken"
+    )
     label: str = Field(description="of the highest score")
     scope: Literal["base", "new"] = Field(description='"base": the prompt was tuned on this label; "new": it was not')
     confidence: float = Field(description="calibrated probability of the label; with multi_label its score")

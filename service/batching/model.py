@@ -43,7 +43,8 @@ class Model:
 
     def __init__(self, classifier: Classifier, settings: Settings, workers: Workers | None = None) -> None:
         self._classifier, self._settings = classifier, settings
-        threads = cores() if settings.threads == "auto" else settings.threads
+        self._most_threads = max(1, cores() // settings.workers)  # each worker process has its share
+        threads = self._most_threads if settings.threads == "auto" else settings.threads
         self._workers = workers or process_workers(threads, settings.max_queue)
         encode = getattr(classifier.encode_images, "__func__", classifier.encode_images)
         bounds = (settings.max_batch, settings.max_queue, settings.max_wait_ms, settings.max_pixels)
@@ -131,8 +132,8 @@ class Model:
             return seconds(limits.PROBE_BATCH)
 
         self._timed(lambda: self._tower.encode(pictures))  # the first run is slow for other reasons
-        if self._settings.threads == "auto" and on_cpu and cores() > 1:
-            self._workers.use_threads(limits.choose_threads(seconds_with, cores()))
+        if self._settings.threads == "auto" and on_cpu and self._most_threads > 1:
+            self._workers.use_threads(limits.choose_threads(seconds_with, self._most_threads))
         if self._settings.max_batch != "auto":
             return Limits(self._workers.threads, self._settings.max_batch, math.nan)
         batch, rate = limits.choose_batch(seconds, limits.MOST_ON_CPU if on_cpu else limits.MOST_ON_GPU)

@@ -22,6 +22,7 @@ from glyph_world.vocabulary import phrases
 from service.bench import ratios
 from service.bench.answers import TOLERANCE
 from service.bench.cells import Cell, alternate
+from service.bench.counting import counting
 from service.bench.hugging_face import classify, pipeline_turn
 from service.bench.processes import Helper
 from service.bench.raw import Weights
@@ -62,13 +63,15 @@ def bench_serve(setting: Setting, start: Starter, on_done: Callable[[str], None]
             small.cold()
             small.beside_model()
             other_requests(small, Path(folder) / "index")
+    findings.figures += counting()
+    findings.on_done("metrics")
     return ServeFigures.of(setting, findings)
 
 
 def count_parts(setting: Setting) -> int:
     """How often `bench_serve` calls `on_done`."""
     shared = 2 + len(setting.clients)
-    return (2 * shared + 3) if setting.model else shared + 2
+    return (2 * shared + 4) if setting.model else shared + 3
 
 
 def against_pipeline(section: Section) -> None:

@@ -19,6 +19,7 @@ DOCS = frozenset(  # a browser that opens the page sends no key; it says what an
     }
 )
 METRICS = "/metrics"
+FIGURES = frozenset({METRICS, "/v1/calibration"})  # how the service does, and how often it is right: not for every caller
 UNLIMITED = OPEN | {METRICS}  # a service that is overloaded or misused must still be seen to be
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 ADMIN_ROOMS = (("v1", "artifacts"),)  # whatever changes something under these paths
@@ -45,8 +46,8 @@ def may(role: Role, method: str, path: str) -> bool:
     if role == "admin":
         return True
     if role == "metrics":
-        return path == METRICS and method in READING
-    return path != METRICS and (method in READING or not _for_admins(path))
+        return path in FIGURES and method in READING
+    return path not in FIGURES and (method in READING or not _for_admins(path))
 
 
 def _for_admins(path: str) -> bool:

@@ -21,6 +21,7 @@ from service.guard.in_flight import InFlight
 from service.guard.key_file import KeyFile
 from service.guard.loopback import Anonymous, LoopbackOnly
 from service.guard.rate import RateLimit
+from service.guard.request_counts import RequestCounts
 from service.guard.request_id import RequestId
 from service.guard.request_log import RequestLog
 from service.settings import Settings
@@ -32,7 +33,12 @@ FULL_BODIES = 16  # bodies of the largest size that are held at once, or more th
 Layer = tuple[type[Any], dict[str, Any]]
 
 
-def guards(settings: Settings, traffic: Traffic | None = None, api_paths: Collection[str] = ()) -> list[Layer]:
+def guards(
+    settings: Settings,
+    traffic: Traffic | None = None,
+    api_paths: Collection[str] = (),
+    routes: Collection[str] = (),
+) -> list[Layer]:
     """The middlewares, outermost first, as `Service.add_asgi_middleware` takes them.
 
     What names, logs and completes answers stands outside of what refuses, so that a refusal is a full answer too. The key
@@ -42,13 +48,16 @@ def guards(settings: Settings, traffic: Traffic | None = None, api_paths: Collec
         settings: of the service.
         traffic: whether the service answers; None always does.
         api_paths: of BentoML's own API routes.
+        routes: of the application, as they are declared.
 
     Raises:
         InvalidInput: the file of keys cannot be used.
     """
+    server_paths = OPEN | {METRICS} | BENTOML_PATHS | set(api_paths)
     layers: list[Layer] = [
         (RequestId, {}),
-        (RequestLog, {"server_paths": OPEN | {METRICS} | BENTOML_PATHS | set(api_paths)}),
+        (RequestCounts, {"routes": server_paths | set(routes)}),
+        (RequestLog, {"server_paths": server_paths}),
         (CallerGone, {}),
         (SecurityHeaders, {}),
     ]
@@ -70,14 +79,15 @@ def guards(settings: Settings, traffic: Traffic | None = None, api_paths: Collec
     return layers
 
 
-def guarded(app: ASGIApp, settings: Settings, traffic: Traffic | None = None) -> ASGIApp:
+def guarded(app: ASGIApp, settings: Settings, traffic: Traffic | None = None, routes: Collection[str] = ()) -> ASGIApp:
     """An application with the guard before it, as BentoML would put it there.
 
     Args:
         app: what it stands before.
         settings: of the service.
         traffic: as in `guards`.
+        routes: as in `guards`.
     """
-    for layer, options in reversed(guards(settings, traffic)):
+    for layer, options in reversed(guards(settings, traffic, routes=routes)):
         app = layer(app, **options)
     return app

@@ -40,6 +40,7 @@ def test_every_route_is_there_with_bentomls_own(document: Document) -> None:
     assert {
         ("/v1/classify", "post"),
         ("/v1/lookup", "post"),
+        ("/v1/feedback", "post"),
         ("/v1/hf", "post"),
         ("/v1/label_sets", "get"),
         ("/v1/label_sets/{name}", "put"),
@@ -47,6 +48,7 @@ def test_every_route_is_there_with_bentomls_own(document: Document) -> None:
         ("/v1/label_sets/{name}", "delete"),
         ("/v1/artifacts", "get"),
         ("/v1/artifacts/{tag}/activate", "post"),
+        ("/v1/calibration", "get"),
         ("/classify_batch", "post"),
         ("/metrics", "get"),
         ("/livez", "get"),

@@ -76,7 +76,7 @@ def test_connections_that_nobody_accepts_do_not_hold_it_up() -> None:
 def test_an_error_while_closing_is_logged_and_the_process_ends(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(_: uvicorn.Server) -> None:
+    async def broken(*_: object, **__: object) -> None:
         raise ValueError("a surprise")
 
     monkeypatch.setattr(lifecycle, "_close_gently", broken)

@@ -9,7 +9,8 @@ import pytest
 from candor.errors import InvalidInput
 from service.api.schemas import ClassifyRequest
 from service.errors import ApiError
-from service.labels.store import LabelSetSpec, LabelSetStore
+from service.labels.spec import LabelSetSpec
+from service.labels.store import LabelSetStore
 from service.question import Thresholds, question_of, thresholds_of
 
 

@@ -22,12 +22,12 @@ SCORES = (0.125, 0.5, 0.125, 0.25)
 
 def label_set(labels: tuple[str, ...] = LABELS, divergence: float = 0.5) -> LabelSet:
     features = torch.zeros(len(labels), 2)
-    return LabelSet(labels, None, ("new",) * len(labels), features, features, 0.25, divergence, lambda logits: logits)
+    return LabelSet(labels, None, ("new",) * len(labels), features, features, 0.25, divergence, torch.ones(len(labels)))
 
 
 def one(question: Question, divergence: float = 0.5) -> Any:
     prediction = Prediction("dog", "new", 0.5, SCORES)
-    return classify_results([prediction], label_set(divergence=divergence), question, "mcm")[0]
+    return classify_results([prediction], label_set(divergence=divergence), question, "mcm", ["receipt"])[0]
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 1e-12]), min_size=1, max_size=40), st.none() | st.integers(1, 10**30))
@@ -39,6 +39,7 @@ def test_scores_are_ranked_as_python_sorts_them(scores: list[float], most: int |
 
 def test_a_result() -> None:
     assert one(Question(LABELS)) == {
+        "prediction_id": "receipt",
         "label": "dog",
         "scope": "new",
         "confidence": 0.5,

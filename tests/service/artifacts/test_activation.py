@@ -24,7 +24,8 @@ from service.artifacts.loader import serve_classifier
 from service.classifier import Classifier
 from service.engine import Engine
 from service.errors import ApiError
-from service.labels.store import LabelSetSpec, LabelSetStore
+from service.labels.spec import LabelSetSpec
+from service.labels.store import LabelSetStore
 from service.metrics import ServiceMetrics
 from service.settings import Settings
 from vocab_index.index import VocabularyIndex

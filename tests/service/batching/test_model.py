@@ -165,6 +165,21 @@ def test_cores_are_those_that_are_allowed(monkeypatch: pytest.MonkeyPatch) -> No
         assert cores() == expected
 
 
+@pytest.mark.parametrize(("processes", "share"), [(1, 6), (2, 3), (4, 1), (7, 1)])
+def test_worker_processes_measure_with_their_share_of_the_cores(
+    tiny_clip: Backbone, workers: Workers, monkeypatch: pytest.MonkeyPatch, processes: int, share: int
+) -> None:
+    monkeypatch.setattr("service.batching.model.cores", lambda: 6)
+    monkeypatch.setattr(
+        "service.batching.limits.choose_threads",
+        lambda _, most: tried.append(most) or most,  # type: ignore[func-returns-value]
+    )
+    tried: list[int] = []
+    settings = Settings(workers=processes, max_batch=4)
+    assert Model(Classifier(tiny_clip), settings, workers).measure().threads == (share if share > 1 else workers.threads)
+    assert tried == ([share] if share > 1 else [])
+
+
 def test_limits_are_measured_once_a_tower_and_printed(
     tiny_clip: Backbone, workers: Workers, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,6 +19,9 @@ SWITCH = "/v1/artifacts/cats@1/activate"
         ("GET", "/metrics", {"metrics", "admin"}),
         ("HEAD", "/metrics", {"metrics", "admin"}),
         ("POST", "/metrics", {"admin"}),
+        ("GET", "/v1/calibration", {"metrics", "admin"}),
+        ("POST", "/v1/calibration", {"admin"}),
+        ("GET", "/v1/calibration/", {"api", "admin"}),  # no such route
         ("GET", "/metrics/", {"api", "admin"}),  # no such route
         ("POST", SWITCH, {"admin"}),
         ("DELETE", "/v1/artifacts/x", {"admin"}),

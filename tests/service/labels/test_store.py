@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from candor.errors import InvalidInput
 from service.errors import ApiError
-from service.labels.store import LabelSetSpec, LabelSetStore
+from service.labels.spec import LabelSetSpec
+from service.labels.store import LabelSetStore
 
 SPEC = LabelSetSpec(labels=("cat", "Blue_dog"), templates=("a {}.",), threshold=0.5, thresholds={"cat": 0.9})
 OTHER = LabelSetSpec(labels=("sun",))

@@ -1,0 +1,135 @@
+"""What feedback adds to the totals: the sums that calibration scores are functions of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Insert, Row, Table, case, delete, func, insert, literal, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from candor.calibration.bins import ReliabilityBins
+from service.feedback.bins import N_BINS
+from service.feedback.schema import COUNTS, FEEDBACK, TOTALS
+
+OUTSIDE = "outside"
+OVERWRITTEN = "overwritten"
+SUMS = ("count", "confidence", "correct", "squared_error")
+
+
+@dataclass(frozen=True)
+class ScopeTotals:
+    """What one replica has counted of one artifact and scope.
+
+    Attributes:
+        bins: of the feedback whose true label was one of the request's, 20 of them.
+        squared_error: sum of (confidence - correct)^2 of the same.
+        outside: feedback whose true label was none of the request's, by `known`.
+        overwritten: labels that were replaced by another one.
+    """
+
+    bins: ReliabilityBins
+    squared_error: float = 0.0
+    outside: dict[str, int] = field(default_factory=dict)
+    overwritten: int = 0
+
+    @classmethod
+    def none(cls) -> ScopeTotals:
+        """Nothing counted yet."""
+        return cls(bins_of(()))
+
+
+class Tally:
+    """Sums of some feedback, to be added to the totals of a replica."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, str, int], list[float]] = defaultdict(lambda: [0, 0.0, 0, 0.0])
+        self._counts: dict[tuple[str, str, str], int] = defaultdict(int)
+
+    def outside(self, artifact: str, scope: str, known: str) -> None:
+        """Count a label that was none of the request's."""
+        self._counts[artifact, scope, f"{OUTSIDE}_{known}"] += 1
+
+    def overwritten(self, artifact: str, scope: str) -> None:
+        """Count a label that was replaced."""
+        self._counts[artifact, scope, OVERWRITTEN] += 1
+
+    def judged(self, artifact: str, scope: str, bin_: int, confidence: float, correct: bool) -> None:
+        """Count a prediction that was right or wrong."""
+        added = (1, confidence, correct, (confidence - correct) ** 2)
+        sums = self._sums[artifact, scope, bin_]
+        self._sums[artifact, scope, bin_] = [a + b for a, b in zip(sums, added, strict=True)]
+
+    def store(self, connection: Connection, replica: str) -> None:
+        """Add the sums to the totals, in a fixed order: two transactions never wait for each other."""
+        totals = [
+            {"replica": replica, "artifact": a, "scope": s, "bin": b} | dict(zip(SUMS, self._sums[a, s, b], strict=True))
+            for a, s, b in sorted(self._sums)
+        ]
+        counts = [
+            {"replica": replica, "artifact": a, "scope": s, "what": w, "count": self._counts[a, s, w]}
+            for a, s, w in sorted(self._counts)
+        ]
+        for table, rows in ((TOTALS, totals), (COUNTS, counts)):
+            if rows:
+                connection.execute(_adding(connection, table), rows)
+
+
+def recount(connection: Connection) -> None:
+    """Make the totals of all replicas anew, from the rows."""
+    if connection.dialect.name == "postgresql":  # whoever has stored rows, but not yet their totals, waits
+        connection.execute(text(f"LOCK TABLE {TOTALS.name}, {COUNTS.name} IN SHARE ROW EXCLUSIVE MODE"))
+    row = FEEDBACK.c
+    correct = case((row.counted == "correct", 1), else_=0)
+    where = (row.replica, row.artifact, row.scope)
+    off = row.confidence - correct
+    sums = (func.count(), func.sum(row.confidence), func.sum(correct), func.sum(off * off))
+    judged = select(*where, row.bin, *sums).where(row.counted != OUTSIDE).group_by(*where, row.bin)
+    outside = select(*where, literal(f"{OUTSIDE}_") + row.known, func.count()).where(row.counted == OUTSIDE)
+    changed = select(*where, literal(OVERWRITTEN), func.sum(row.overwritten)).where(row.overwritten > 0)
+    for table in (TOTALS, COUNTS):
+        connection.execute(delete(table))
+    connection.execute(insert(TOTALS).from_select([*TOTALS.c.keys()], judged))
+    connection.execute(insert(COUNTS).from_select([*COUNTS.c.keys()], outside.group_by(*where, row.known)))
+    connection.execute(insert(COUNTS).from_select([*COUNTS.c.keys()], changed.group_by(*where)))
+
+
+def totals_of(connection: Connection, replica: str) -> dict[tuple[str, str], ScopeTotals]:
+    """The totals of a replica by artifact and scope; at zero where only another replica has any."""
+    by_scope: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
+    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for table in (TOTALS, COUNTS):
+        for artifact, scope in connection.execute(select(table.c.artifact, table.c.scope).distinct()):
+            by_scope[artifact, scope] = []
+    for row in connection.execute(select(TOTALS).where(TOTALS.c.replica == replica)):
+        by_scope[row.artifact, row.scope].append(row)
+    for row in connection.execute(select(COUNTS).where(COUNTS.c.replica == replica)):
+        counts[row.artifact, row.scope][row.what] = row._mapping["count"]  # a row has a method of that name
+    return {key: _scope_totals(rows, counts[key]) for key, rows in by_scope.items()}
+
+
+def bins_of(rows: Sequence[Row[Any]]) -> ReliabilityBins:
+    """Bins of rows that have `bin`, `count`, `confidence` and `correct`, each bin at most once."""
+    table = np.zeros((3, N_BINS))
+    for row in rows:
+        held = row._mapping
+        table[:, held["bin"]] = held["count"], held["confidence"], held["correct"]
+    return ReliabilityBins(*table)
+
+
+def _scope_totals(rows: Sequence[Row[Any]], counts: dict[str, int]) -> ScopeTotals:
+    outside = {what.removeprefix(f"{OUTSIDE}_"): n for what, n in counts.items() if what != OVERWRITTEN}
+    return ScopeTotals(bins_of(rows), sum(row.squared_error for row in rows), outside, counts.get(OVERWRITTEN, 0))
+
+
+def _adding(connection: Connection, table: Table) -> Insert:
+    """The insert that adds to what is there."""
+    # two functions of the same shape, but mypy knows no type for both
+    inserting: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    sums = [column.name for column in table.columns if not column.primary_key]
+    added = {name: table.c[name] + inserting.excluded[name] for name in sums}
+    result: Insert = inserting.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
+    return result
