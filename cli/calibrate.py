@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from candor.calibration import Calibrator
+from candor.calibration import Calibrator, ScopedCalibrator
 from candor.calibration.open_set import check_rate
 from candor.clip.artifact import CONFIG, PromptArtifact, Scope, load_artifact, with_calibrator
 from candor.errors import InvalidInput
 from cli.console import console, errors, one_line_errors, show_progress
+from cli.healing import Look, look
+from cli.healing_report import record, sentences, table
 from cli.options import Cache, Device, Root, SkipBad, backbone, feature_cache, refuse_existing
 from cli.tables import distance, percent, scope_table, threshold_line
 from training.calibrate import KINDS, OWN_CONFIDENCE, Calibration
@@ -23,14 +25,24 @@ from training.report import json_figures
 from vocab_index.index import VocabularyIndex
 
 KEPT_OUT = 1  # exit code: nothing was wrong, and nothing was written
+OF_FEEDBACK = ("earlier", "since")  # options that need --from-feedback
+OF_BOTH = ("artifact", "out", "replace", "as_json", "from_feedback")
 
 
 @one_line_errors
 def calibrate(
+    context: typer.Context,
     artifact: Annotated[Path, typer.Argument(help="prompt artifact (candor tune)")],
     dataset: Annotated[str | None, typer.Option(help="data set; by default the one that the artifact was tuned on")] = None,
     root: Root = None,
     kind: Annotated[str, typer.Option(help=f"one of: {', '.join(KINDS)}")] = "temperature",
+    from_feedback: Annotated[
+        str | None, typer.Option(help="fit to stored feedback instead: its database, as CANDOR_FEEDBACK, or a SQLite file")
+    ] = None,
+    earlier: Annotated[
+        list[Path] | None, typer.Option(help="an earlier version of the artifact, whose feedback counts too; repeatable")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="use only feedback on predictions of the last time, such as 7d")] = None,
     out: Annotated[Path | None, typer.Option(help="directory of the artifact to write")] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="replace --out if it is there; without --out: ARTIFACT")
@@ -65,8 +77,18 @@ def calibrate(
     A calibrator that makes validation ECE worse is shown, but not written (exit code 1), unless --force is given. Test
     images decide nothing; the artifact is evaluated on them anew, because it keeps its evaluation.
 
+    With --from-feedback no image is needed: a temperature for base and one for new labels is fitted to the true labels that
+    a service was told (docs/calibration-in-production.md). Where there is too little feedback, or no gain beyond noise on
+    the latest of it, nothing is written (exit code 1).
+
     Example: candor calibrate runs/cats-and-cows --kind dac+temperature --out runs/calibrated
+    Example: candor calibrate runs/cats-and-cows --from-feedback state/feedback.db --since 7d --out runs/healed
     """
+    _check_together(context, from_feedback is not None)
+    if from_feedback is not None:
+        target = _target(artifact, out, replace)
+        _heal(look(load_artifact(artifact), from_feedback, earlier or (), since), target, replace, as_json)
+        return
     if true_positive_rate is not None:
         check_rate(true_positive_rate)
     target = _target(artifact, out, replace)
@@ -93,6 +115,37 @@ def calibrate(
         raise typer.Exit(KEPT_OUT)
 
 
+def _check_together(context: typer.Context, feedback: bool) -> None:
+    """Refuse options that say nothing where calibration is, or is not, from feedback."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    wrong = [name for name in given if (name not in (*OF_FEEDBACK, *OF_BOTH) if feedback else name in OF_FEEDBACK)]
+    if wrong:
+        option = f"--{wrong[0].replace('_', '-')}"
+        raise InvalidInput(f"{option} goes {'not together with' if feedback else 'only with'} --from-feedback")
+
+
+def _heal(found: Look, target: Path, replace: bool, as_json: bool) -> None:
+    """Write what was found, or say why not."""
+    healing, tag = found.healing, found.artifact.tag
+    written = found.write(target, replace) if healing.refusal is None else None
+    if as_json:
+        figures = record(healing, found.tags)
+        place, new = (None, None) if written is None else (str(target), written.tag)
+        calibrator = healing.calibrator.model_dump()
+        document = {"artifact": place, "tag": tag, "healed_tag": new, "refusal": healing.refusal, "calibrator": calibrator}
+        console.print_json(json.dumps(document | {"feedback": figures}))
+    else:
+        console.print(table(healing, f"{tag}, the latest feedback"))
+        for sentence in sentences(healing):
+            console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        if written is not None:
+            console.print(f"{written.tag} with {_named(healing.calibrator)} -> {target}", markup=False, soft_wrap=True)
+    if written is None:
+        errors.print("nothing is written: no scope has enough feedback and a gain beyond noise", soft_wrap=True)
+        raise typer.Exit(KEPT_OUT)
+
+
 def _target(artifact: Path, out: Path | None, replace: bool) -> Path:
     if out is not None:
         refuse_existing(out, replace, CONFIG)
@@ -113,6 +166,7 @@ def _write(artifact: PromptArtifact, path: Path, replace: bool, result: Calibrat
         reference=reference,
         evaluation=_figures(result.after),
         open_set=result.open_set,
+        healing=artifact.config.healing if result.fit.kept else None,
     )
 
 
@@ -123,6 +177,8 @@ def _figures(results: dict[Scope, ScopeResult]) -> dict[Scope, dict[str, float]]
 def _named(calibrator: Calibrator) -> str:
     if calibrator == OWN_CONFIDENCE:
         return "no calibrator"
+    if isinstance(calibrator, ScopedCalibrator):
+        return f"scoped (T = {calibrator.base:.4g} base, {calibrator.new:.4g} new, strength {calibrator.strength:.3g})"
     return f"{calibrator.kind} (T = {calibrator.temperature:.4g})"
 
 

@@ -1,7 +1,8 @@
-"""`candor keys`: the file of API keys that the service reads."""
+"""`candor keys`: the files of keys that the service reads: API keys, and those that receipts are signed with."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +12,13 @@ from pydantic import ValidationError
 from candor.errors import InvalidInput
 from candor.files import write_whole
 from cli.console import errors, one_line_errors
+from service.feedback.receipt_keys import ReceiptKey, ReceiptKeySet, read_receipt_keys, write_receipt_keys
 from service.guard.access import Role
 from service.guard.keys import KeySet, NamedKey, digest, new_key, read_keys, write_keys
 
 OWNER_ONLY = 0o600
 
-app = typer.Typer(no_args_is_help=True, help="API keys of the service. A running service takes changes over by itself.")
+app = typer.Typer(no_args_is_help=True, help="Keys of the service. A running service takes changes over by itself.")
 
 KeysFile = Annotated[Path, typer.Option("--file", envvar="CANDOR_KEYS", dir_okay=False, help="file of keys")]
 Name = Annotated[str, typer.Argument(help="letters, digits, '.', '_' and '-'; stands in logs")]
@@ -27,7 +29,7 @@ Name = Annotated[str, typer.Argument(help="letters, digits, '.', '_' and '-'; st
 def add(
     name: Name,
     file: KeysFile,
-    role: Annotated[Role, typer.Option(help="admin may do all, metrics may read /metrics, api may do the rest")] = "api",
+    role: Annotated[Role, typer.Option(help="admin may do all, metrics may read its figures, api the rest")] = "api",
 ) -> None:
     """Make a key and print it, once: the file holds only its hash.
 
@@ -40,7 +42,7 @@ def add(
         named = NamedKey(name=name, role=role, sha256=digest(key.encode()))
     except ValidationError:
         raise InvalidInput(f"{name[:80]!r} is no name of a key: 1 to 64 letters, digits, '.', '_' and '-'") from None
-    _save(file, KeySet(keys=(*kept.keys, named)))
+    _save(file, write_keys(KeySet(keys=(*kept.keys, named))))
     errors.print(f"{role} key {name}, kept as a hash in {file}; this is the only time it is shown:", soft_wrap=True)
     typer.echo(key)
 
@@ -62,28 +64,64 @@ def remove(name: Name, file: KeysFile) -> None:
     if len(left) == len(kept.keys):
         names = ", ".join(key.name for key in kept.keys) or "none"
         raise InvalidInput(f"{file} holds no key {name[:80]!r}; there are: {names}")
-    _save(file, KeySet(keys=left))
+    _save(file, write_keys(KeySet(keys=left)))
     errors.print(f"removed {name}", soft_wrap=True)
+
+
+@app.command("rotate-receipts")
+@one_line_errors
+def rotate_receipts(
+    file: Annotated[
+        Path,
+        typer.Option(envvar="CANDOR_RECEIPT_KEYS", dir_okay=False, help="file of receipt keys; made where it is missing"),
+    ],
+    days: Annotated[
+        float, typer.Option(envvar="CANDOR_RECEIPT_DAYS", min=0, max=36_500, help="for which the service takes a receipt")
+    ] = 30,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="keys at most, the new one among them; 1 forgets all others")
+    ] = None,
+) -> None:
+    """Make a new key that signs prediction_ids from now on. Old ones stay valid, and go when their receipts have expired.
+
+    Example: candor keys rotate-receipts --file receipt_keys.json
+    """
+    text = _read(file, new=True)
+    try:
+        kept = read_receipt_keys(text) if text is not None else None
+    except InvalidInput as error:
+        raise InvalidInput(f"{file}: {error}") from None
+    keys = kept.rotated(timedelta(days=days), keep) if kept else ReceiptKeySet(keys=(ReceiptKey(),))
+    _save(file, write_receipt_keys(keys))
+    dropped = len(kept.keys) + 1 - len(keys.keys) if kept else 0
+    errors.print(f"{file} holds {len(keys.keys)} keys now: a new one, and {dropped} old ones dropped", soft_wrap=True)
 
 
 def _load(file: Path, new: bool = False) -> KeySet:
     """The keys of a file; none where `new` and the file is not there."""
+    text = _read(file, new)
     try:
-        return read_keys(file.read_text(encoding="utf-8"))
+        return KeySet(keys=()) if text is None else read_keys(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{file}: {error}") from None
+
+
+def _read(file: Path, new: bool) -> str | None:
+    """The text of a file; None where `new` and the file is not there."""
+    try:
+        return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         if new:
-            return KeySet(keys=())
+            return None
         raise InvalidInput(f"there is no file {file}; make one: candor keys add NAME --file {file}") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"{file}: not a file of keys") from None
     except OSError as error:
         raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
-    except InvalidInput as error:
-        raise InvalidInput(f"{file}: {error}") from None
 
 
-def _save(file: Path, keys: KeySet) -> None:
+def _save(file: Path, text: str) -> None:
     try:
-        write_whole(file, write_keys(keys), OWNER_ONLY)
+        write_whole(file, text, OWNER_ONLY)
     except OSError as error:
         raise InvalidInput(f"cannot write {file}: {error.strerror}") from error

@@ -103,7 +103,7 @@ def running_service(
             wait_until_ready(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}"
         finally:
-            _stop(process)
+            stop(process)
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -125,8 +125,8 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
     raise CandorError("\n".join((f"the service did not become ready; of {log}:", *told)))
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server and its workers to end, and make them after ten seconds."""
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a server that leads a process group to end with its workers, and make them after ten seconds."""
     for sign, patience in ((signal.SIGINT, 10), (signal.SIGKILL, 10)):
         if process.poll() is None:
             os.killpg(process.pid, sign)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
+from service.feedback.receipt_keys import ReceiptKey, ReceiptKeys, ReceiptKeySet, write_receipt_keys
 
 
 def run(*arguments: str) -> Result:
@@ -83,3 +85,40 @@ def test_a_path_that_cannot_be_written_is_one_sentence(file: Path) -> None:
     file.write_text("")
     result = run("add", "a", "--file", str(file / "keys.json"))
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
+def test_receipt_keys_are_made_and_rotated(tmp_path: Path) -> None:
+    path = tmp_path / "receipt_keys.json"
+    made = run("rotate-receipts", "--file", str(path))
+    assert (made.exit_code, made.stdout) == (0, "")
+    (first,) = ReceiptKeys(path).current()
+    assert path.stat().st_mode & 0o777 == 0o600
+    rotated = run("rotate-receipts", "--file", str(path))
+    assert "holds 2 keys now: a new one, and 0 old ones dropped" in rotated.stderr
+    assert ReceiptKeys(path).current()[0] == first
+    newest = ReceiptKeys(path).current()[-1]
+    assert (
+        "holds 2 keys now: a new one, and 1 old ones dropped"
+        in run("rotate-receipts", "--file", str(path), "--keep", "2").stderr
+    )
+    assert ReceiptKeys(path).current()[0] == newest
+    assert first not in ReceiptKeys(path).current()
+
+
+def test_keys_whose_receipts_have_expired_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "receipt_keys.json"
+    days = [ReceiptKey(created=datetime.now(UTC) - timedelta(days=ago)) for ago in (50, 40, 20)]
+    path.write_text(write_receipt_keys(ReceiptKeySet(keys=tuple(days))))
+    assert run("rotate-receipts", "--file", str(path)).exit_code == 0  # that of 50 days ago signed until 40 days ago
+    assert ReceiptKeys(path).current()[:-1] == tuple(key.secret_bytes for key in days[1:])
+    assert run("rotate-receipts", "--file", str(path), "--days", "10").exit_code == 0
+    assert ReceiptKeys(path).current()[0] == days[2].secret_bytes
+
+
+def test_receipt_keys_that_are_damaged_stay(file: Path) -> None:
+    file.write_text('{"keys": [{"secret": "topsecret"}]}')
+    result = run("rotate-receipts", "--file", str(file))
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "not a file of receipt keys" in result.stderr
+    assert "topsecret" not in result.stderr
+    assert file.read_text() == '{"keys": [{"secret": "topsecret"}]}'

@@ -63,7 +63,7 @@ def labels(answer: Any) -> list[str]:
 def test_the_readme_has_the_commands_that_are_checked_here() -> None:
     routes = [re.findall(r"localhost:3000(/\S*)", command) for command in commands()]
     classify, put = ["/v1/classify"], ["/v1/label_sets/shop"]
-    others = [["/v1/lookup"], ["/v1/hf"], ["/classify_batch"], ["/metrics"]]
+    others = [["/v1/lookup"], ["/v1/hf"], ["/classify_batch"], ["/v1/classify", "/v1/feedback"], ["/metrics"]]
     assert routes == [classify, classify, classify, put, classify, *others]
 
 
@@ -83,6 +83,10 @@ def test_a_kept_label_set(outputs: list[str]) -> None:
     assert result["accepted"] is (result["confidence"] >= 0.9)
 
 
+def test_a_true_label(outputs: list[str]) -> None:
+    assert json.loads(outputs[8]) == {"results": [{"status": "stored", "outcome": "correct"}]}
+
+
 def test_lookup_hugging_face_bentoml_and_metrics(outputs: list[str]) -> None:
     lookup, hugging_face, batch = map(json.loads, outputs[5:8])
     words = [word["label"] for word in lookup["results"][0]["nearest"]]
@@ -91,4 +95,5 @@ def test_lookup_hugging_face_bentoml_and_metrics(outputs: list[str]) -> None:
     assert [score["label"] for score in hugging_face] == ["red umbrella", "blue anchor"]
     assert hugging_face[0]["score"] > 0.5
     assert [answer["label"] for answer in batch] == ["red umbrella"]
-    assert re.search(r"^candor_predictions_total\{.*\} [1-9]", outputs[8], re.MULTILINE)
+    assert re.search(r"^candor_predictions_total\{.*\} [1-9]", outputs[9], re.MULTILINE)
+    assert re.search(r"^candor_feedback_total\{.*\} 1", outputs[9], re.MULTILINE)

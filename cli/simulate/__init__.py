@@ -1,0 +1,1 @@
+"""`candor simulate`: two days of a deployment in a few minutes."""
