@@ -159,8 +159,8 @@ class Stream:
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
-        for client in self._clients.values():
-            client.close()
+        while self._clients:  # whoever asks after the end gets a new one, and ends again
+            self._clients.popitem()[1].close()
 
     def ask(self, replica: int, question: int) -> httpx.Response:
         data = {"labels": json.dumps(self.labels), "open_set": "false", "top_k": "1"}

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.table import Column, Table
 
 from candor.clip.artifact import load_artifact, load_config
 from candor.errors import InvalidInput
@@ -26,7 +26,7 @@ from cli.simulate.deployment import INDEX, TUNED, candor, running_deployment
 from cli.simulate.driver import Traffic
 from cli.simulate.figures import draw
 from cli.simulate.story import DELAY, STEPS, OnStep, Story
-from cli.simulate.stream import DUSK_NOISE, Stream
+from cli.simulate.stream import DUSK_LIGHT, DUSK_NOISE, Stream
 from cli.simulate.timeline import Timeline, checks, recorded
 from cli.tables import distance, percent
 from vocab_index.index import VocabularyIndex
@@ -52,9 +52,9 @@ def simulate(
     """Two days of a deployment in a few minutes: drift is seen, labels show what it did, and feedback heals it.
 
     The real service answers a stream of glyph pictures, and the real Prometheus (Debian's package prometheus) watches it
-    with the rules and alerts of this project, their windows compressed. Half-way dusk falls: the pictures get noisy, and
-    the artifact over-confident. True labels come eight hours late. The drift alert must fire before them, and the
-    over-confidence alert after; then `candor calibrate --from-feedback` and an activation, and both alerts must end.
+    with the rules and alerts of this project, their windows compressed. Half-way dusk falls: the pictures get dark and
+    noisy, and the artifact over-confident. True labels come eight hours late. The drift alert must fire before them, and
+    the over-confidence alert after; then `candor calibrate --from-feedback` and an activation, and both alerts must end.
 
     Writes timeline.json, drift.png and calibration.png. The exit code is 1 where something did not happen.
 
@@ -109,7 +109,7 @@ def _run(home: Path, clock: Clock, seed: int, rate: float, on_step: OnStep) -> T
             "compress": clock.compress,
             "window": deployment.window,
             "label_delay_seconds": clock.hours(DELAY),
-            "dusk_noise": DUSK_NOISE,
+            "dusk": {"light": DUSK_LIGHT, "noise": DUSK_NOISE},
             "artifact": deployment.tag,
             "healed": deployment.healed_tag,
         }
@@ -132,8 +132,8 @@ def _steps() -> Iterator[OnStep]:
 
 
 def _show(timeline: Timeline, out: Path) -> None:
-    heads = ("acc %", "conf %", "gap %", "ECE %", "chance %", "PSI", "chance")
-    table = Table("phase", "scope", *heads, box=SIMPLE_HEAD)
+    heads = ("acc %", "conf %", "gap %", "ECE %", "floor %", "PSI", "floor")
+    table = Table(*(Column(head, no_wrap=True) for head in ("phase", "scope", *heads)), box=SIMPLE_HEAD)
     for row in timeline.table():
         shares = [percent(_number(row[name])) for name in ("accuracy", "confidence", "gap", "ece", "ece_floor")]
         table.add_row(row["phase"], row["scope"], *shares, *(distance(_number(row[name])) for name in ("psi", "psi_floor")))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from candor.clip.artifact import SCOPES
+from candor.clip.artifact import SCOPES, load_config
 from cli.prometheus import alerts, query
 from cli.running_service import RunningService
 from cli.simulate.deployment import FEEDBACK, HEALED, TUNED, Deployment, candor
@@ -20,8 +20,8 @@ SETTLED = 6.0  # hours of labels that a phase shows: the window of the figures
 ENOUGH = 1000  # labels of shifted pictures to calibrate with, base and new
 PATIENCE = 36.0  # hours that anything is waited for
 POLL = 0.5  # seconds
-DAY, DUSK, LABELLED, AFTER = "day", "dusk, no labels yet", "dusk, labels come", "healed"
-STEPS = 9  # that `on_step` is told of
+DAY, DUSK, LABELLED, AFTER = "day", "dusk", "labels come", "healed"
+STEPS = 10  # that `on_step` is told of, but for more labels
 
 OnStep = Callable[[str], None]
 
@@ -89,17 +89,26 @@ class Story:
         return self._calibrate()
 
     def _calibrate(self) -> bool:
-        """Fit to what was answered since dusk, and answer with the new version; False where there is none."""
-        home, since = self.deployment.home, f"{int(self._now() - self.marks[SHIFT])}s"
-        arguments = ("--from-feedback", FEEDBACK, "--since", since, "--out", HEALED, "--json")
-        self.calibration = candor(home, "calibrate", TUNED, *arguments)
+        """Fit to what was answered since dusk, and answer with the new version; False where there is none in PATIENCE.
+
+        Where chance keeps a scope from being healed, more labels are waited for, as a user would.
+        """
+        home, deadline = self.deployment.home, self._now() + self.deployment.clock.hours(PATIENCE)
+        while not self._fit(f"{int(self._now() - self.marks[SHIFT])}s"):
+            if self._now() > deadline:
+                return False
+            self.on_step("dusk: more labels, for chance is no evidence")
+            self._pass(SETTLED)
         self._mark(CALIBRATED)
-        tag = self.deployment.healed_tag
-        if tag is None:
-            return False
-        RunningService(self.deployment.service).activate(tag)
+        RunningService(self.deployment.service).activate(load_config(home / HEALED).tag)
         self._mark(ACTIVATED)
         return True
+
+    def _fit(self, since: str) -> bool:
+        """Whether both scopes are healed by the answers of the last time."""
+        arguments = ("--from-feedback", FEEDBACK, "--since", since, "--out", HEALED, "--replace", "--json")
+        self.calibration = candor(self.deployment.home, "calibrate", TUNED, *arguments)
+        return all(self.calibration["feedback"][scope]["healed"] for scope in SCOPES)
 
     def _heal(self) -> bool:
         tag = self.deployment.healed_tag

@@ -1,4 +1,4 @@
-"""What the simulated callers send: pictures of the glyph world, in turn of base and new labels; at dusk, with noise."""
+"""What the simulated callers send: pictures of the glyph world, in turn of base and new labels; at dusk dark and noisy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from candor.errors import InvalidInput
 from glyph_world.render import Scene, render
 from glyph_world.tasks import find_task
 
-DUSK_NOISE = 0.25  # standard deviation, of 1: a sensor whose gain is turned up because there is too little light
+# Dusk: less light, and the noise of a sensor whose gain is turned up.
+DUSK_LIGHT = 0.7  # of the day's
+DUSK_NOISE = 0.2  # standard deviation, of 1
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ class Stream:
 
 
 def at_dusk(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The same picture in too little light: normal noise, independent in each pixel and channel."""
+    """The same picture in less light, with normal noise, independent in each pixel and channel."""
     noise = rng.standard_normal((image.height, image.width, 3), np.float32)
-    pixels = np.asarray(image, np.float32) / 255 + DUSK_NOISE * noise
+    pixels = DUSK_LIGHT * np.asarray(image, np.float32) / 255 + DUSK_NOISE * noise
     return Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 

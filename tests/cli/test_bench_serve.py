@@ -84,7 +84,9 @@ def test_the_quick_bench_runs_against_real_services() -> None:
     assert batched == {f"{ours}, glyph-clip" for ours in OURS if "empty" not in ours}
     loads = [(cell["load"], cell["clients"]) for cell in document["cells"] if cell["service"] == "candor, glyph-clip"]
     assert {("2 labels", 1), ("2 labels", 3), ("20 labels", 3), ("2 labels, never seen", 1)} <= set(loads)
-    assert sum(figure["met"] is not None for figure in document["figures"]) == 6  # CPU twice, batching, counting twice, wrong answers
+    assert (
+        sum(figure["met"] is not None for figure in document["figures"]) == 6
+    )  # CPU twice, batching, counting twice, wrong answers
 
 
 def test_parts_are_counted() -> None:

@@ -73,7 +73,7 @@ def test_drift_is_told_before_any_label_of_a_shifted_picture(timeline: dict[str,
     first = min(each["start"] for each in firing(timeline, "CandorConfidenceDrift"))
     assert shift < first < labels
     for scope in ("base", "new"):
-        row = figures(timeline, "dusk, no labels yet", scope)
+        row = figures(timeline, "dusk", scope)
         assert row["psi"] > max(0.2, row["psi_floor"])
         assert abs(row["gap"]) < 0.1  # the labels that are there are still those of the day
 
@@ -82,7 +82,7 @@ def test_labels_show_over_confidence_on_new(timeline: dict[str, Any]) -> None:
     tag = timeline["setting"]["artifact"]
     found = firing(timeline, "CandorOverconfidentOnNew", artifact=tag, scope="new")
     assert found[0]["start"] > timeline["marks"]["first label of a shifted picture"]
-    row = figures(timeline, "dusk, labels come", "new")
+    row = figures(timeline, "labels come", "new")
     assert row["gap"] > max(0.1, row["gap_floor"])
     assert row["confidence"] < figures(timeline, "day", "new")["confidence"]  # it fell; but accuracy fell further
     assert row["accuracy"] < figures(timeline, "day", "new")["accuracy"] - 0.2
@@ -94,7 +94,7 @@ def test_feedback_heals_it_without_a_restart(timeline: dict[str, Any], out: Path
     assert (tuned.tag, healed.tag) == (timeline["setting"]["artifact"], timeline["setting"]["healed"])
     assert (timeline["calibration"]["artifact"], timeline["calibration"]["refusal"]) == ("artifacts/healed", None)
     for scope in ("base", "new"):
-        before, after = (figures(timeline, phase, scope) for phase in ("dusk, labels come", "healed"))
+        before, after = (figures(timeline, phase, scope) for phase in ("labels come", "healed"))
         assert (before["artifact"], after["artifact"]) == (tuned.tag, healed.tag)
         assert after["ece"] < before["ece"]
         assert abs(after["gap"]) < 0.1
