@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -29,6 +30,7 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """
     with _draft(path, text, mode) as draft:
         draft.replace(path)
+        _keep_name(path)
 
 
 def write_new(path: Path, text: str, mode: int = 0o644) -> bool:
@@ -47,7 +49,20 @@ def write_new(path: Path, text: str, mode: int = 0o644) -> bool:
             path.hardlink_to(draft)
         except FileExistsError:
             return False
+        _keep_name(path)
         return True
+
+
+def _keep_name(path: Path) -> None:
+    """Have the name of a file on the disk, which may lose it with its power otherwise, and keep the file."""
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems know no such thing
+            raise
+    finally:
+        os.close(directory)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import typer
 
 from candor.calibration import Calibrator, ScopedCalibrator
 from candor.calibration.open_set import check_rate
-from candor.clip.artifact import CONFIG, PromptArtifact, Scope, load_artifact, with_calibrator
+from candor.clip.artifact import CONFIG, SCOPES, PromptArtifact, Scope, load_artifact, with_calibrator
 from candor.errors import InvalidInput
 from cli.console import console, errors, one_line_errors, show_progress
 from cli.healing import Look, look
@@ -157,16 +157,21 @@ def _target(artifact: Path, out: Path | None, replace: bool) -> Path:
 
 
 def _write(artifact: PromptArtifact, path: Path, replace: bool, result: Calibration) -> None:
+    """Write it; what is kept as it was healed keeps the evidence of that, too: its figures are of the same feedback."""
+    config = artifact.config
+    healing = config.healing if result.fit.kept else {}
+    healed = [scope for scope in SCOPES if healing.get(scope, {}).get("healed")]
     reference = {scope: found.reference() for scope, found in result.after.items()}
     with_calibrator(
         artifact,
         path,
         result.fit.calibrator,
         replace,
-        reference=reference,
-        evaluation=_figures(result.after),
+        reference=reference | {scope: config.reference[scope] for scope in healed if scope in config.reference},
+        evaluation=_figures(result.after)
+        | {scope: config.evaluation[scope] for scope in healed if scope in config.evaluation},
         open_set=result.open_set,
-        healing=artifact.config.healing if result.fit.kept else None,
+        healing=healing,
     )
 
 

@@ -36,7 +36,7 @@ def rebuild(url: Url = None) -> None:
 
     Only needed where somebody has changed the database by hand, or mended it.
     """
-    with _store(url) as store:
+    with _store(url, reads=False) as store:
         store.rebuild()
     errors.print("the totals are what the stored labels say")
 
@@ -49,18 +49,18 @@ def export(
     since: Annotated[float | None, typer.Option(help="received from then on, in seconds since 1970")] = None,
 ) -> None:
     """Print all that is stored, a JSON object a line, in the order in which it came. It holds labels of callers."""
-    with _store(url) as store:
-        for event in store.events(artifact, since):
+    with _store(url, reads=True) as store:
+        for event in store.events(None if artifact is None else [artifact], since):
             sys.stdout.write(f"{json.dumps(asdict(event))}\n")
 
 
 @contextmanager
-def _store(url: str | None) -> Iterator[FeedbackStore]:
+def _store(url: str | None, reads: bool) -> Iterator[FeedbackStore]:
     given = {} if url is None else {"feedback": url}
     chosen = feedback_url(load_settings(**given))
     if chosen is None:
         raise InvalidInput("CANDOR_FEEDBACK is off; name a store with --url")
-    store = FeedbackStore.open(chosen, "")  # no replica: it adds to nobody's totals
+    store = FeedbackStore.existing(chosen, reads)
     try:
         with as_input():
             yield store

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from candor.calibration.healing import Healing, heal
+from candor.calibration.bins import ReliabilityBins
+from candor.calibration.curve_fitting import CurveEvents
+from candor.calibration.healing import BINS, Healing, ScopeName, heal
 from candor.clip.artifact import ArtifactConfig, PromptArtifact, Reference, Scope, load_config, with_calibrator
 from candor.errors import InvalidInput
 from cli.healing_report import record, write_report
@@ -27,11 +29,13 @@ class Look:
         artifact: as loaded from disk.
         tags: whose predictions were looked at.
         healing: what was found.
+        outside: predictions whose true label was none of the request's, of each scope.
     """
 
     artifact: PromptArtifact
     tags: tuple[str, ...]
     healing: Healing
+    outside: Mapping[ScopeName, CurveEvents]
 
     @property
     def healed_tag(self) -> str:
@@ -42,11 +46,15 @@ class Look:
         """Write the artifact with the new calibrator, and from what it was fitted.
 
         Scopes that are healed take their reference and figures from the predictions that the calibrator was judged on:
-        drift is then measured against what it gives on the traffic of now. FD and text deviation do not depend on it.
+        drift is then measured against what it gives on the traffic of now. The histogram of confidence counts those with a
+        true label outside of the request's, too: drift compares all predictions. FD and text deviation do not depend on it.
         """
         config = self.artifact.config
         results = {scope: _result(config, self.healing, scope) for scope in _healed(self.healing)}
-        reference: dict[Scope, Reference] = {scope: result.reference() for scope, result in results.items()}
+        reference: dict[Scope, Reference] = {
+            scope: result.reference().model_copy(update={"confidence_histogram": self._histogram(scope)})
+            for scope, result in results.items()
+        }
         evaluation = {scope: result.figures() for scope, result in results.items()}
         return with_calibrator(
             self.artifact,
@@ -58,6 +66,12 @@ class Look:
             healing=record(self.healing, self.tags),
             report=partial(write_report, self.healing, self.tags, config.tag),
         )
+
+    def _histogram(self, scope: Scope) -> list[float]:
+        """How many of all predictions after the cut are in each of 20 bins of confidence, under the new calibrator."""
+        healed, outside = self.healing.scopes[scope], self.outside[scope]
+        confidence = healed.found.confidence(outside.of(outside.time > healed.cut))
+        return (healed.after.bins.count + ReliabilityBins.of(confidence, confidence > 1, BINS).count).tolist()
 
 
 def look(artifact: PromptArtifact, feedback: str, earlier: Sequence[Path] = (), since: str | None = None) -> Look:
@@ -75,7 +89,8 @@ def look(artifact: PromptArtifact, feedback: str, earlier: Sequence[Path] = (), 
     """
     begin = None if since is None else time.time() - seconds(since)
     tags = tuple(dict.fromkeys([artifact.tag, *(_tag_of_same_prompt(artifact.config, path) for path in earlier)]))
-    return Look(artifact, tags, heal(artifact.config.calibrator, read_history(feedback, tags, begin)))
+    history = read_history(feedback, tags, begin)
+    return Look(artifact, tags, heal(artifact.config.calibrator, history.judged), history.outside)
 
 
 def _tag_of_same_prompt(config: ArtifactConfig, path: Path) -> str:

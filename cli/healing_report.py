@@ -13,10 +13,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from candor.calibration.healing import BINS, Healing, ScopeHealing
+from candor.clip.artifact import OF_HEALING
 from training.plots import reliability_diagrams
 from training.report import json_figures
 
-RECORD, REPORT, PLOT = "feedback.json", "feedback.md", "feedback.png"
+RECORD, REPORT, PLOT = OF_HEALING
 FIGURES = {
     "ece": ("ECE %", 100, 1),
     "ece_noise_floor": ("floor %", 100, 1),

@@ -34,24 +34,24 @@ KeyFile = Annotated[
 @app.command(name="write")
 @one_line_errors
 def write_files(
-    folder: Annotated[Path, typer.Argument(help="folder to write to; files that are there are replaced")],
+    folder: Annotated[Path, typer.Argument(help="folder to write to; generated files that are there are replaced")],
     windows: Windows = ALL_WINDOWS,
     interval: Interval = INTERVAL,
     targets: Targets = None,
     runbooks: Runbooks = RUNBOOKS,
     key_file: KeyFile = KEY_FILE,
 ) -> None:
-    """Write the configuration of a monitoring stack.
+    """Write the configuration of a monitoring stack. compose.yml and alertmanager.yml are yours: kept where they are there.
 
     Example: candor monitoring write deploy --target gpu-1:3000 --target gpu-2:3000
     """
     made = _made(windows, interval, targets, runbooks, key_file)
     try:
-        write(folder, made)
+        kept = write(folder, made)
     except OSError as error:
         raise InvalidInput(f"cannot write to {folder}: {error.strerror}") from error
     for name in sorted(made):
-        console.print(folder / name, soft_wrap=True)
+        console.print(f"{folder / name}{' (yours, kept)' if name in kept else ''}", soft_wrap=True, highlight=False)
 
 
 @app.command()

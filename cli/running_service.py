@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import httpx
 from candor.errors import InvalidInput
 
 QUICK, SLOW = 10, 300  # seconds: an activation loads weights and encodes label sets
+FOLLOWED, POLL = 60, 0.5  # seconds: the other workers of a service follow the one that was asked
 
 
 class RunningService:
@@ -50,7 +52,10 @@ class RunningService:
             InvalidInput: the service refuses, or goes on with another one.
         """
         active = self._tag("POST", f"/v1/artifacts/{quote(tag, safe='')}/activate", "tag", SLOW)
-        if (answering := self.active()) != tag or active != tag:
+        deadline = time.monotonic() + FOLLOWED
+        while (answering := self.active()) != tag and active == tag and time.monotonic() < deadline:
+            time.sleep(POLL)
+        if answering != tag or active != tag:
             raise InvalidInput(f"it was asked to activate {tag}, but answers with {answering[:100]}")
 
     def _tag(self, method: str, path: str, field: str, timeout: float) -> str:

@@ -63,7 +63,7 @@ def watch(
         except ActivationFailed as error:
             _report({"error": str(error), "ended": True}, as_json)
             raise typer.Exit(FAILED) from None
-        except CandorError as error:
+        except (CandorError, OSError) as error:
             _report({"error": str(error)}, as_json)
             if once:
                 raise typer.Exit(FAILED) from None
@@ -96,7 +96,7 @@ def _activate(service: RunningService, found: Look, artifacts: Path) -> Path:
         if not (path / CONFIG).is_file():  # a look that ended between the two left it there
             found.write(path)
         service.activate(found.healed_tag)
-    except CandorError as error:
+    except (CandorError, OSError) as error:
         raise ActivationFailed(f"{found.artifact.tag} stays: {found.healed_tag} is not activated: {error}") from error
     return path
 

@@ -88,7 +88,7 @@ def _of_label_sets(window: str) -> list[Rule]:
     means = {
         f"candor:{name}:mean{window}": (
             f"{by_artifact} ({increase(f'candor_{name}_sum', window)})\n"
-            f"  / ({by_artifact} ({increase(f'candor_{name}_count', window)}) > 0)"
+            f"  / ({by_artifact} ({increase(f'candor_{name}_count', window)}) >= {LEAST})"
         )
         for name in ("text_deviation", "divergence")
     }

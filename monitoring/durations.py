@@ -12,6 +12,7 @@ INTERVAL = "30s"
 
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}  # largest first
 _LOOKBACK = 300  # seconds that Prometheus looks back for a sample
+_LONGEST = 2 * _LOOKBACK // 5  # seconds between evaluations: one may be late, and still no gap is seen
 _EVALUATIONS = 5_000  # more in one window show nothing that fewer do not
 
 
@@ -38,9 +39,11 @@ def check_windows(windows: Sequence[str], interval: str) -> tuple[str, ...]:
 
     Raises:
         InvalidInput: there is none, one is no duration, they do not grow, or the shortest is shorter than four intervals
-            and would hold too few samples to tell an increase from.
+            and would hold too few samples to tell an increase from, or the interval is above two minutes.
     """
     lengths = [seconds(window) for window in windows]
+    if seconds(interval) > _LONGEST:
+        raise InvalidInput(f"an interval of {interval} is too long; Prometheus looks back 5m, so take 2m or less")
     if not lengths:
         raise InvalidInput("give at least one window, such as 1h")
     if sorted(set(lengths)) != lengths:
@@ -56,4 +59,4 @@ def evaluated_every(window: str, interval: str) -> str:
     Never so seldom that Prometheus, which looks back five minutes for a sample, would see a gap.
     """
     least = seconds(interval)
-    return duration(max(least, min(seconds(window) // _EVALUATIONS, 2 * _LOOKBACK // 5)))
+    return duration(max(least, min(seconds(window) // _EVALUATIONS, _LONGEST)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from candor.errors import InvalidInput
 from candor.files import write_whole
 from monitoring.alert import RUNBOOKS, AlertTimes
 from monitoring.alerts import alerts
@@ -18,6 +19,7 @@ from monitoring.yaml_text import yaml_text
 ROOM = Path(__file__).parent  # where they are kept
 
 _MADE = "Made by `candor monitoring write`; change monitoring/*.py instead. `candor monitoring check` tells stale files."
+YOURS = ("compose.yml", "alertmanager/alertmanager.yml")  # receivers, paths: written once, then changed by hand
 _BY_HAND = ("compose.yml", "alertmanager/*.yml", "grafana/provisioning/*/*.yml")
 _DASHBOARDS = "grafana/dashboards/*.json"
 
@@ -48,7 +50,7 @@ def files(choices: Choices | None = None) -> dict[str, str]:
         choices: those of the committed files if None.
 
     Raises:
-        InvalidInput: a choice that Prometheus could not work with.
+        InvalidInput: a choice that Prometheus could not work with, or windows that need Grafana's SDK, which is missing.
     """
     c = choices or Choices()
     recording = rules(c.windows, c.interval)  # refuses bad windows before anything is made of them
@@ -65,8 +67,14 @@ def files(choices: Choices | None = None) -> dict[str, str]:
 
 
 def _dashboards(windows: Sequence[str]) -> dict[str, str]:
-    """Made anew where Grafana's SDK is installed (the extra "dashboards"), as they are kept where it is not."""
+    """Made anew where Grafana's SDK is installed (the extra "dashboards"), as they are kept where it is not.
+
+    Raises:
+        InvalidInput: the kept ones show other windows.
+    """
     if find_spec("grafana_foundation_sdk") is None:
+        if tuple(windows) != WINDOWS:
+            raise InvalidInput(f"dashboards for the windows {','.join(windows)} need pip install 'candor[dashboards]'")
         return _kept(_DASHBOARDS)
     from monitoring.dashboards import files as made
 
@@ -77,19 +85,26 @@ def _kept(pattern: str) -> dict[str, str]:
     return {str(path.relative_to(ROOM)): path.read_text(encoding="utf-8") for path in sorted(ROOM.glob(pattern))}
 
 
-def write(folder: Path, made: Mapping[str, str]) -> None:
-    """Write files, each whole.
+def write(folder: Path, made: Mapping[str, str]) -> list[str]:
+    """Write files, each whole; those of `YOURS` only where they are missing.
 
     Args:
         folder: they go below it.
         made: path in it -> text.
+
+    Returns:
+        Paths in the folder that were there and are kept, sorted.
     """
-    for name, text in made.items():
-        write_whole(folder / name, text)
+    kept = [name for name in YOURS if name in made and (folder / name).exists()]
+    for name in made.keys() - set(kept):
+        write_whole(folder / name, made[name])
+    return sorted(kept)
 
 
 def stale(folder: Path, made: Mapping[str, str]) -> list[str]:
     """Files that are missing, hold something else, or are beside the rules that are made: Prometheus would read those too.
+
+    What `YOURS` holds may hold something else.
 
     Args:
         folder: to look below.
@@ -99,6 +114,7 @@ def stale(folder: Path, made: Mapping[str, str]) -> list[str]:
         Paths in the folder, sorted.
     """
     found = {name for name in made if (folder / name).is_file()}
-    other = {name for name in found if (folder / name).read_text(encoding="utf-8", errors="replace") != made[name]}
+    texts = {name: (folder / name).read_text(encoding="utf-8", errors="replace") for name in found.difference(YOURS)}
+    other = {name for name, text in texts.items() if text != made[name]}
     rule_files = {str(path.relative_to(folder)) for path in folder.glob("prometheus/rules/*.yml")}
     return sorted((made.keys() - found) | other | (rule_files - made.keys()))

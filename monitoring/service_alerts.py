@@ -1,8 +1,9 @@
-"""Alerts of the service itself: slow, failing, gone."""
+"""Alerts of the service itself: without its store of feedback, slow, failing, gone."""
 
 from __future__ import annotations
 
 from monitoring.alert import Alert, AlertTimes
+from monitoring.durations import duration, seconds
 from monitoring.template import PERCENT, value
 
 JOB = "candor"  # of the scrape configuration
@@ -10,7 +11,7 @@ SLOW = 1.0  # seconds
 SLOW_LEAST = 50  # requests: of fewer the 99th percentile is the slowest one
 FAILING = 0.01  # share of answers
 FAILING_LEAST = 5  # failures: one of a handful is no trend
-_PROBES = 'route!~"/livez|/readyz|/healthz|/metrics"'  # they answer 503 on purpose, and would water the share down
+PROBES = 'route!~"/livez|/readyz|/healthz|/metrics"'  # they answer 503 on purpose, and would water every share down
 
 
 def service_alerts(times: AlertTimes) -> list[Alert]:
@@ -19,7 +20,22 @@ def service_alerts(times: AlertTimes) -> list[Alert]:
     Args:
         times: windows and patience.
     """
-    return [_slow(times), _errors(times), _down(times)]
+    return [_store_down(times), _slow(times), _errors(times), _down(times)]
+
+
+def _store_down(times: AlertTimes) -> Alert:
+    """It fires for as long as the trouble lasts: the alert on missing labels ends when a day without them is usual."""
+    who = "{{ $labels.instance }}"
+    return Alert(
+        "CandorFeedbackStoreDown",
+        "candor_feedback_store_up == 0",
+        duration(2 * seconds(times.soon)),
+        "critical",
+        f"The feedback store of {who} cannot be read",
+        f"{who} cannot read its feedback store, so it exports no counters of feedback.\n"
+        "Mostly it cannot be written either: true labels are then answered with 503.\n"
+        "Calibration figures run dry, and their alerts with them.",
+    )
 
 
 def _slow(times: AlertTimes) -> Alert:
@@ -37,8 +53,8 @@ def _slow(times: AlertTimes) -> Alert:
 
 
 def _errors(times: AlertTimes) -> Alert:
-    failed = f'sum(increase(candor_requests_total{{status="5xx",{_PROBES}}}[{times.requests}]))'
-    answered = f"sum(increase(candor_requests_total{{{_PROBES}}}[{times.requests}]))"
+    failed = f'sum(increase(candor_requests_total{{status="5xx",{PROBES}}}[{times.requests}]))'
+    answered = f"sum(increase(candor_requests_total{{{PROBES}}}[{times.requests}]))"
     return Alert(
         "CandorErrors",
         f"{failed}\n  / ({answered} > 0) > {FAILING}\n  and {failed} >= {FAILING_LEAST}",

@@ -40,11 +40,15 @@ class Lifecycle:
         traffic: counted by `Drain`.
         drain_seconds: from the signal to the end, at most.
         siblings: the other workers; None where there are none.
+
+    Attributes:
+        at_end: called when every request is answered, before the process ends.
     """
 
     def __init__(self, traffic: Traffic, drain_seconds: float, siblings: Siblings | None = None) -> None:
         self.traffic, self._drain_seconds = traffic, drain_seconds
         self._siblings = siblings or Siblings(None)
+        self.at_end: Callable[[], None] = lambda: None
         self._stop: Callable[[int, FrameType | None], Any] | None = None
         self._interrupts = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -108,6 +112,10 @@ class Lifecycle:
         except Exception:  # whatever it is, every request is answered and the process must still end
             log.exception("the connections could not be closed gently")
         log.info("drained")
+        try:
+            self.at_end()
+        except Exception:  # whatever it is, the process must still end
+            log.exception("what the service holds could not be closed")
         self._stop(number, None)
 
     def _give_up(self) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from candor.errors import CandorError
-from service.api.amounts import check_json, check_number
+from service.api.amounts import check_json, check_number, most_values
 from service.api.requests import from_document, media_type
 from service.api.schemas import ClassifyRequest
 from service.engine import Engine
@@ -75,7 +75,7 @@ class JsonOnly:
 
 
 def _check_items(body: bytes, settings: Settings) -> None:
-    check_json(body, settings, "items", requests=settings.max_images)
+    check_json(body, settings, "items", settings.max_images * most_values(settings))
     try:
         document = from_json(body)
     except ValueError as error:

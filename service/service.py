@@ -41,8 +41,10 @@ async def load() -> None:
     engine = await asyncio.to_thread(Engine.load, settings)
     await warm_label_sets(engine, engine.serving)
     activator = Activator(settings, siblings)
-    await activator.catch_up(engine)
+    await activator.catches_up(engine)
     steady()
+    if engine.feedback:
+        lifecycle.at_end = engine.feedback.store.close
     app.state.engine = engine
     app.state.following = asyncio.create_task(activator.follow(engine))
 

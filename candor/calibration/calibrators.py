@@ -153,8 +153,9 @@ class ScopedCalibrator(_Calibrator):
     def multiplier(self, labels: LabelGeometry) -> Tensor:
         """gamma^s / T of each label's scope."""
         one = _ones(labels)
-        temperature = torch.where(labels.is_base.to(one.device), self.base * one, self.new * one)
-        gamma = self.gamma(labels) if self.strength else one
+        is_base = labels.is_base.to(one.device)
+        temperature = torch.where(is_base, self.base * one, self.new * one)
+        gamma = torch.where(is_base, one, self.gamma(labels)) if self.strength else one  # whatever `near` is
         return gamma**self.strength / temperature
 
 

@@ -85,8 +85,8 @@ def fit_curves(events: CurveEvents, start: Recalibration, free_strength: bool) -
     """The temperature, and perhaps the strength, that minimise the mean `binary_nll`.
 
     The temperature is fitted first, with the strength that there is. Another strength must then raise the likelihood by
-    more than chance would in one of 100 cases (likelihood ratio, one more parameter); otherwise the old one stays. Where
-    all distance factors are alike, no strength does.
+    more than chance would in one of 100 cases (likelihood ratio, one more parameter), at a temperature that is inside its
+    range; otherwise the old one stays. Where all distance factors are alike, no strength does.
 
     Args:
         events: at least one.
@@ -101,7 +101,13 @@ def fit_curves(events: CurveEvents, start: Recalibration, free_strength: bool) -
         return plain
     both = _temperature_and_strength(events, plain)
     gained = 2 * (plain.losses(events).sum() - both.losses(events).sum())
-    return both if gained > EVIDENCE else plain
+    return both if gained > EVIDENCE and is_inside(both.temperature) else plain
+
+
+def is_inside(temperature: float) -> bool:
+    """Whether a temperature is inside TEMPERATURE_RANGE; one at an end, up to the search's tolerance, is left open."""
+    low, high = TEMPERATURE_RANGE
+    return low * 1.001 < temperature < high / 1.001
 
 
 def _mean_loss(events: CurveEvents, log_t: float, strength: float) -> float:

@@ -24,7 +24,7 @@ from candor.calibration.calibrators import (
     ScopedCalibrator,
     TemperatureCalibrator,
 )
-from candor.calibration.curve_fitting import CurveEvents, Recalibration, fit_curves
+from candor.calibration.curve_fitting import CurveEvents, Recalibration, fit_curves, is_inside
 from candor.calibration.fitting import TEMPERATURE_RANGE
 
 ScopeName = Literal["base", "new"]
@@ -201,8 +201,8 @@ def _too_few(fitted: int, judged: int) -> str | None:
 
 
 def _no_gain(found: Recalibration, before: Judgement, after: Judgement) -> str | None:
-    low, high = TEMPERATURE_RANGE
-    if not low * 1.001 < found.temperature < high / 1.001:
+    if not is_inside(found.temperature):
+        low, high = TEMPERATURE_RANGE
         end = f"{found.temperature:.3g} is an end of its range {low:g}..{high:g}"
         return f"the predictions do not decide a temperature: {end}"
     gain, error = _paired(before, after)

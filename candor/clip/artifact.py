@@ -24,6 +24,7 @@ from candor.files import file_digest, whole_directory
 
 SCHEMA_VERSION: Literal[1] = 1
 CONFIG, PROMPT, REPORT = "config.json", "prompt.safetensors", "report"
+OF_HEALING = ("feedback.json", "feedback.md", "feedback.png")  # of the report: from what feedback the calibrator was fitted
 Scope = Literal["base", "new"]
 SCOPES: tuple[Scope, Scope] = ("base", "new")
 Figure = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]  # JSON has no NaN
@@ -197,7 +198,8 @@ def with_calibrator(
         reference: what the evaluation under the new calibrator saw; the old one would no longer be true.
         evaluation: its figures.
         open_set: new thresholds; None keeps the old ones, which no calibrator changes: open-set scores are of cosines.
-        healing: from what feedback the calibrator was fitted; None where it was not.
+        healing: from what feedback the calibrator was fitted; None or empty where it was not, and then OF_HEALING is left
+            out of the report.
         report: writes files for people into the directory it is given, beside those that are there.
 
     Returns:
@@ -221,7 +223,8 @@ def with_calibrator(
     with whole_directory(path, replace, mark=CONFIG) as draft:
         shutil.copyfile(artifact.path / PROMPT, draft / PROMPT)
         if (artifact.path / REPORT).is_dir():
-            shutil.copytree(artifact.path / REPORT, draft / REPORT)
+            stale = () if config.healing else OF_HEALING
+            shutil.copytree(artifact.path / REPORT, draft / REPORT, ignore=shutil.ignore_patterns(*stale))
         if report is not None:
             (draft / REPORT).mkdir(exist_ok=True)
             report(draft / REPORT)

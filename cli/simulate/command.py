@@ -29,6 +29,8 @@ from cli.simulate.story import DELAY, STEPS, OnStep, Story
 from cli.simulate.stream import DUSK_LIGHT, DUSK_NOISE, Stream
 from cli.simulate.timeline import Timeline, checks, recorded
 from cli.tables import distance, percent
+from monitoring.durations import seconds
+from monitoring.rule import LEAST
 from vocab_index.index import VocabularyIndex
 
 TIMELINE = "timeline.json"
@@ -63,6 +65,7 @@ def simulate(
     refuse_existing(out, replace, TIMELINE)
     find_prometheus()
     clock = Clock(compress)
+    _enough(rate, clock)
     with whole_directory(out, replace, mark=TIMELINE) as home:
         _prepare(home, artifact, index, seed)
         with _steps() as on_step:
@@ -76,6 +79,20 @@ def simulate(
         _show(timeline, out)
     if not all(checks(timeline).values()):
         raise typer.Exit(FAILED)
+
+
+def _enough(rate: float, clock: Clock) -> None:
+    """See that a window of figures holds labels enough for each scope: half of the pictures, and half as many again.
+
+    Raises:
+        InvalidInput: every score would be absent.
+    """
+    window = seconds(clock.alert_times.scored)
+    least = 2 * 1.5 * LEAST / window
+    if rate < least:
+        raise InvalidInput(
+            f"--rate {rate:g} gives too few labels in a window of {window} s; take {math.ceil(least)} or more"
+        )
 
 
 def _prepare(home: Path, artifact: Path | None, index: Path | None, seed: int) -> None:

@@ -49,7 +49,6 @@ class Seen:
         labelled: true labels that the service acknowledged.
         shifted_labels: of those, labels of shifted pictures.
         errors: answers that were refused, by what they said.
-        first_shifted_question: when the first picture of dusk was sent.
         first_shifted_label: when the first true label of such a picture was sent.
     """
 
@@ -57,7 +56,6 @@ class Seen:
     labelled: int = 0
     shifted_labels: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    first_shifted_question: float | None = None
     first_shifted_label: float | None = None
 
 
@@ -122,8 +120,6 @@ class Traffic:
             number = next(self._numbers)
             await asyncio.sleep(max(0.0, start + number / self._rate - time.monotonic()))
             picture = self._stream.picture(number, self._shifted)
-            if picture.shifted and self.seen.first_shifted_question is None:
-                self.seen.first_shifted_question = time.time()
             answer = await client.post(
                 "/v1/classify",
                 files={"image": ("picture.png", picture.file, "image/png")},

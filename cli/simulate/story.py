@@ -20,6 +20,7 @@ SETTLED = 6.0  # hours of labels that a phase shows: the window of the figures
 ENOUGH = 1000  # labels of shifted pictures to calibrate with, base and new
 PATIENCE = 36.0  # hours that anything is waited for
 POLL = 0.5  # seconds
+SILENCE = 3.0  # seconds at the end, without which nobody could tell an alert that is over from one that still fires
 DAY, DUSK, LABELLED, AFTER = "day", "dusk", "labels come", "healed"
 STEPS = 10  # that `on_step` is told of, but for more labels
 
@@ -118,7 +119,9 @@ class Story:
         self.on_step("healed: a window of labels")
         self._pass(SETTLED)
         self.on_step("healed: no alert")
-        return self._wait(lambda: not self._fires(DRIFT) and not self._fires(OVERCONFIDENT))
+        quiet = self._wait(lambda: not self._fires(DRIFT) and not self._fires(OVERCONFIDENT))
+        time.sleep(SILENCE)
+        return quiet
 
     def _now(self) -> float:
         return time.time() - self.start

@@ -11,7 +11,7 @@ from candor.clip.artifact import SCOPES
 from cli.prometheus import Labels, Series, query_range
 
 DRIFT, OVERCONFIDENT = "CandorConfidenceDrift", "CandorOverconfidentOnNew"
-OF_THE_MACHINE = ("CandorSlow", "CandorErrors", "CandorDown")  # say nothing of confidence
+OF_THE_MACHINE = ("CandorFeedbackStoreDown", "CandorSlow", "CandorErrors", "CandorDown")  # say nothing of confidence
 SHIFT, LABELS, CALIBRATED, ACTIVATED = "shift", "first label of a shifted picture", "calibrated", "activated"
 # What is recorded of each scope, without the window's suffix.
 FIGURES = {

@@ -17,8 +17,8 @@ OF_ROUTE = 'route=~"$route"'
 UP = """Whether Prometheus reaches each replica's `/metrics`: 1 or 0. A 0 with a service that answers is a key of the \
 role `metrics` that is missing or wrong in Prometheus's configuration."""
 
-STORE = """Whether the store of true labels can be read: 1 or 0, by replica. At 0 the counters of feedback stand still \
-as they were, and feedback is answered with 503: nothing that was acknowledged is lost."""
+STORE = """Whether the store of true labels can be read: 1 or 0, by replica. At 0 there are no counters of \
+feedback, and feedback is mostly answered with 503: nothing that was acknowledged is lost."""
 
 SLOWEST = """All but one in a hundred requests of the chosen routes are answered faster, lately. Red: where the alert \
 begins."""
@@ -95,7 +95,9 @@ def _now() -> tuple[Panel, ...]:
         numbers("Images each second", ANSWERS, PLAIN, rate),
         numbers("Requests that failed", FAILED, SHARE, share, steps=bad).links([runbook("CandorErrors")]),
         numbers("Latency p99", SLOWEST, SECONDS, slowest, steps=((SLOW, RED),)).links([runbook("CandorSlow")]),
-        numbers("Feedback store", STORE, PLAIN, store, steps=((1, GREEN),), below=RED),
+        numbers("Feedback store", STORE, PLAIN, store, steps=((1, GREEN),), below=RED).links(
+            [runbook("CandorFeedbackStoreDown")]
+        ),
         numbers("Feedback coverage", COVERAGE_NOW, SHARE, coverage).links([runbook("CandorFeedbackStarving")]),
     )
 

@@ -9,10 +9,10 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import VariableModel, VariableOption, VariableRefresh
 
 from monitoring.dashboards.panels import SOURCE
+from monitoring.service_alerts import PROBES
 
 RUNBOOKS = "/public/runbooks"  # below Grafana itself, where the compose file mounts them
 ALL = VariableOption(True, ["All"], ["$__all"])
-PROBES = 'route!~"/livez|/readyz|/healthz|/metrics"'  # they would water down every share and quantile
 
 
 def variables(names: Sequence[str], windows: Sequence[str]) -> list[Builder[VariableModel]]:

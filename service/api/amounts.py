@@ -59,20 +59,20 @@ def check_texts(
         raise ApiError(413, f"{asked}; at most {settings.max_texts} are allowed", fields[count > 1])
 
 
-def check_json(text: bytes | str, settings: Settings, field: str | None = None, requests: int = 1) -> None:
+def check_json(text: bytes | str, settings: Settings, field: str | None = None, most: int | None = None) -> None:
     """Refuse JSON of far too many values: a body of 20 MB holds ten million wrong ones, and pydantic has an error for each.
 
     Args:
         text: JSON, or anything.
         settings: the limits.
         field: that it is of; None is the whole body.
-        requests: that it may hold.
+        most: values that it may hold; None is those of one request.
 
     Raises:
         ApiError: 413.
     """
     data = text.encode(errors="replace") if isinstance(text, str) else text
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > requests * most_values(settings):
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > (most_values(settings) if most is None else most):
         raise _too_many(field)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -32,6 +33,8 @@ BINS = {"10": 10, "20": 20}
 WINDOW = r"[1-9][0-9]{0,8}[smhd]?"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SHOWN = 10  # tags in a message
+THREADS = 2  # its own: a store that hangs takes none of those that requests need
+UNREADABLE = "the feedback store cannot be read now; try again in a few seconds"
 ERRORS: Responses = {**error(404, "No such artifact"), **error(422, "A parameter that makes no sense")}
 
 Artifact = Annotated[
@@ -50,9 +53,10 @@ Window = Annotated[
 ]
 
 
-def routes(engine: Callable[[], Engine], _: Settings) -> APIRouter:
+def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
     """The route, for an engine that is there once it has been loaded."""
     router = APIRouter(tags=["calibration"])
+    threads = ThreadPoolExecutor(THREADS, "calibration")
 
     @router.get("/v1/calibration", responses=ERRORS)
     async def calibration(artifact: Artifact = None, bins: Bins = "20", window: Window = None) -> CalibrationAnswer:
@@ -64,7 +68,12 @@ def routes(engine: Callable[[], Engine], _: Settings) -> APIRouter:
         if bins not in BINS:
             raise ApiError(422, f"bins is {bins[:20]!r}; it can be {' or '.join(BINS)}", "bins")
         tag = artifact or running.serving.tag
-        return await asyncio.to_thread(answer, running, tag, BINS[bins], seconds)
+        reading = asyncio.get_running_loop().run_in_executor(threads, answer, running, tag, BINS[bins], seconds)
+        try:
+            async with asyncio.timeout(settings.timeout_seconds):
+                return await reading
+        except TimeoutError:
+            raise ApiError(503, UNREADABLE) from None
 
     return router
 
@@ -100,7 +109,7 @@ def answer(engine: Engine, artifact: str, bins: int, seconds: float | None) -> C
         raise _unknown(engine, artifact)
     feedback = _feedback(store, artifact, None if seconds is None else time.time() - seconds)
     references = engine.references.of(artifact)
-    if references is None and not any(each.bins.total or each.outside for each in feedback.values()):  # nor labelled ever
+    if references is None and not (_any(feedback) or (seconds is not None and _any(_feedback(store, artifact, None)))):
         raise _unknown(engine, artifact)
     counted = engine.metrics.counted(artifact)
     scopes = {}
@@ -129,7 +138,11 @@ def _feedback(store: FeedbackStore | None, artifact: str, since: float | None) -
     try:
         return {scope: store.judged(artifact, scope, since) for scope in SCOPES}
     except SQLAlchemyError:
-        raise ApiError(503, "the feedback store cannot be read now; try again in a few seconds") from None
+        raise ApiError(503, UNREADABLE) from None
+
+
+def _any(feedback: Mapping[str, ScopeTotals]) -> bool:
+    return any(each.bins.total or each.outside for each in feedback.values())
 
 
 def _unknown(engine: Engine, artifact: str) -> ApiError:

@@ -22,6 +22,7 @@ from service.refusals import refusals
 from service.settings import Settings
 
 MOST = 1000  # labels in one request
+VALUES = 32 * MOST  # of JSON; commas inside of labels look like more values
 EXAMPLE: Schema = {"prediction_id": "the prediction_id of an answer", "label": "red umbrella"}
 
 ERRORS: Responses = {
@@ -76,7 +77,7 @@ class FeedbackRequest(BaseModel):
     label: TrueLabel | None = Field(None, description="the true one; it need not be one of the request's")
     overwrite: bool | None = Field(None, description="whether it may replace another label of the same prediction")
     feedback: list[FeedbackItem] | None = Field(
-        None, min_length=1, description="of several predictions", json_schema_extra={"maxItems": MOST}
+        None, min_length=1, fail_fast=True, description="of several predictions", json_schema_extra={"maxItems": MOST}
     )
 
 
@@ -109,7 +110,7 @@ def routes(engine: Callable[[], Engine], settings: Settings) -> APIRouter:
             raise ApiError(404, "this service takes no feedback; see CANDOR_FEEDBACK")
         if (content := media_type(request)) != "application/json":
             raise ApiError(400, f"send application/json, not {content[:100] or 'no content type'!r}")
-        sent = validated_json(await request.body(), FeedbackRequest, settings, MOST)
+        sent = validated_json(await request.body(), FeedbackRequest, settings, VALUES)
         items = _items(sent)
         refused = [_wrong(item, settings) for item in items]
         taken = iter(await service.add([item for item, why in zip(items, refused, strict=True) if why is None]))
@@ -145,14 +146,14 @@ def _items(sent: FeedbackRequest) -> list[SentFeedback]:
 def _wrong(item: SentFeedback, settings: Settings) -> ApiError | None:
     """Why a label cannot be one; None where it can."""
     field = f"{item.field}label"
+    try:
+        check_labels([item.label], settings, field)  # before anything is made of it: it may be of megabytes
+    except ApiError as error:
+        return error
     if not readable(item.label):
         return ApiError(422, "the label is empty", field)
     if "\0" in item.label:  # PostgreSQL keeps none
         return ApiError(422, "the label holds a NUL character", field)
-    try:
-        check_labels([item.label], settings, field)
-    except ApiError as error:
-        return error
     return None
 
 

@@ -88,19 +88,19 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def validated_json(body: bytes, kind: type[Model], settings: Settings, requests: int = 1) -> Model:
+def validated_json(body: bytes, kind: type[Model], settings: Settings, most: int | None = None) -> Model:
     """A body as one of our models.
 
     Args:
         body: JSON, or anything.
         kind: the model.
         settings: the limits.
-        requests: that it may hold.
+        most: values that it may hold; None is those of one request.
 
     Raises:
         ApiError: 400 where it is not JSON, 422 where it is something else, 413 where it has far too many values.
     """
-    check_json(body, settings, requests=requests)
+    check_json(body, settings, most=most)
     try:
         return kind.model_validate_json(body, strict=True)
     except ValidationError as error:

@@ -78,13 +78,23 @@ class Activator:
             engine: that answers here.
         """
         while True:
-            pause = FOLLOW_SECONDS
-            try:
-                await self.catch_up(engine)
-            except Exception as error:  # whatever it is, the next activation must still be followed
-                log.error("cannot follow the other workers, and goes on with %s: %s", engine.serving.tag, error)
-                pause = RETRY_SECONDS
-            await asyncio.sleep(pause)
+            await asyncio.sleep(FOLLOW_SECONDS if await self.catches_up(engine) else RETRY_SECONDS)
+
+    async def catches_up(self, engine: Engine) -> bool:
+        """As `catch_up`; but where it fails, what answers here goes on, and the log says so.
+
+        Args:
+            engine: that answers here.
+
+        Returns:
+            Whether it answers as the other workers do.
+        """
+        try:
+            await self.catch_up(engine)
+        except Exception as error:  # whatever it is, requests are answered, and the next activation is followed
+            log.error("cannot follow the other workers, and goes on with %s: %s", engine.serving.tag, error)
+            return False
+        return True
 
     def _behind(self, engine: Engine) -> str | None:
         """The tag that the other workers answer with; None where that is what answers here."""

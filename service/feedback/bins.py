@@ -18,8 +18,3 @@ def bin_of(confidence: float) -> int:
     if confidence <= b / N_BINS:  # the product was rounded up over an edge
         return max(b - 1, 0)
     return min(b + 1, N_BINS - 1) if confidence > (b + 1) / N_BINS else b
-
-
-def bin_name(confidence: float) -> str:
-    """The metric label of the bin of one confidence."""
-    return BIN_NAMES[bin_of(confidence)]

@@ -25,14 +25,15 @@ def prediction_ids(
         predictions: one an image.
 
     Returns:
-        Of each its receipt; None where it has no evidence, or so many labels that no receipt would be taken back.
+        Of each its receipt; None where it has no evidence, so many labels that no receipt would be taken back, or a
+        predicted label that no database keeps.
     """
     return [_receipt(receipts, artifact, label_set, prediction) if receipts else None for prediction in predictions]
 
 
 def _receipt(receipts: Receipts, artifact: str, label_set: LabelSet, prediction: Prediction) -> str | None:
     evidence = prediction.evidence
-    if evidence is None:
+    if evidence is None or not (_keepable(prediction.label) and _keepable(artifact)):
         return None
     receipt = Receipt(
         id=secrets.token_urlsafe(ID_BYTES),
@@ -49,5 +50,14 @@ def _receipt(receipts: Receipts, artifact: str, label_set: LabelSet, prediction:
     )
     try:
         return receipts.sign(receipt)
-    except InvalidInput:
+    except (InvalidInput, ValueError):  # too long, or a field is out of its range
         return None
+
+
+def _keepable(text: str) -> bool:
+    """Whether PostgreSQL takes a text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return "\0" not in text

@@ -26,7 +26,8 @@ def label_hashes(labels: Iterable[str]) -> bytes:
 
 def among(label: str, hashes: bytes) -> bool:
     """Whether a label is one of those with these hashes; also true by chance, as `label_hashes` says."""
-    wanted, start = _hash(label), hashes.find(_hash(label))
+    wanted = _hash(label)
+    start = hashes.find(wanted)
     while start % HASH_BYTES and start >= 0:
         start = hashes.find(wanted, start + 1)
     return start >= 0

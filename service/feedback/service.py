@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from candor.clip.templates import readable
 from service.errors import ApiError
@@ -31,6 +31,7 @@ Refused = Literal["invalid", "expired", "conflict"]
 
 FILE = "feedback.db"  # in the state directory
 AT_ONCE = 2000  # labels in one transaction, of several requests
+MOST_WAITING = 50_000  # labels; a store that is so far behind is given no more
 FEW = 4  # receipts that are read without a thread
 
 
@@ -79,10 +80,11 @@ class FeedbackService:
 
     def __init__(self, store: FeedbackStore, receipts: Receipts, timeout_seconds: float = 30) -> None:
         self.store, self.receipts, self._timeout = store, receipts, timeout_seconds
-        self.collector = FeedbackCollector(store.totals)
+        self.collector = FeedbackCollector(store.totals, store.begin)
         self.refused: Callable[[Refused], None] = unwatched
         self._thread = ThreadPoolExecutor(1, "feedback")
         self._waiting: deque[_Waiting] = deque()
+        self._behind = 0  # labels that wait
         self._writer: asyncio.Task[None] | None = None
 
     async def add(self, items: Sequence[SentFeedback]) -> list[Answer | ApiError]:
@@ -96,12 +98,12 @@ class FeedbackService:
             another label that is kept already (409).
 
         Raises:
-            ApiError: 503 where the store cannot be written: nothing is acknowledged.
+            ApiError: 503 where the store cannot be written, or is far behind: nothing is acknowledged.
         """
-        found = self._read(items) if len(items) <= FEW else await asyncio.to_thread(self._read, items)
-        pairs = [(each, item.overwrite) for each, item in zip(found, items, strict=True) if isinstance(each, Feedback)]
         try:
             async with asyncio.timeout(self._timeout):
+                found = self._read(items) if len(items) <= FEW else await asyncio.to_thread(self._read, items)
+                pairs = [(f, item.overwrite) for f, item in zip(found, items, strict=True) if isinstance(f, Feedback)]
                 statuses = await self._stored([each for each, _ in pairs], [may for _, may in pairs])
                 refused = [each.receipt.id for (each, _), s in zip(pairs, statuses, strict=True) if s == "conflict"]
                 kept = await self._outcomes(refused)
@@ -133,6 +135,9 @@ class FeedbackService:
     async def _stored(self, feedback: list[Feedback], overwrite: list[bool]) -> list[Status]:
         if not feedback:
             return []
+        if self._behind + len(feedback) > MOST_WAITING:
+            raise ApiError(503, "too many labels wait to be stored; send them again in a few seconds")
+        self._behind += len(feedback)
         waiting = _Waiting(feedback, overwrite, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._writer is None or self._writer.done():
@@ -141,24 +146,42 @@ class FeedbackService:
 
     async def _write(self) -> None:
         """Store what waits, as much as fits at a time, until nothing does."""
-        loop = asyncio.get_running_loop()
         while self._waiting:
-            group = [self._waiting.popleft()]
-            while self._waiting and sum(len(w.feedback) for w in (*group, self._waiting[0])) <= AT_ONCE:
-                group.append(self._waiting.popleft())
-            feedback = [each for waiting in group for each in waiting.feedback]
-            overwrite = [each for waiting in group for each in waiting.overwrite]
-            try:
-                statuses = await loop.run_in_executor(self._thread, self.store.add, feedback, overwrite)
-            except Exception as error:  # whatever it is, somebody waits for it
-                for waiting in group:
-                    if not waiting.done.done():
-                        waiting.done.set_exception(error)
-                continue
+            if group := self._group():
+                await self._store(group)
+
+    def _group(self) -> list[_Waiting]:
+        """What is stored next. What was given up is not: its caller may have said something else since."""
+        group: list[_Waiting] = []
+        room = AT_ONCE
+        while self._waiting and (not group or len(self._waiting[0].feedback) <= room):
+            waiting = self._waiting.popleft()
+            self._behind -= len(waiting.feedback)
+            if not waiting.done.done():
+                group.append(waiting)
+                room -= len(waiting.feedback)
+        return group
+
+    async def _store(self, group: list[_Waiting]) -> None:
+        """Store some requests in one transaction; where the fault may be that of one of them, each by itself."""
+        feedback = [each for waiting in group for each in waiting.feedback]
+        overwrite = [each for waiting in group for each in waiting.overwrite]
+        try:
+            statuses = await asyncio.get_running_loop().run_in_executor(self._thread, self.store.add, feedback, overwrite)
+        except Exception as error:  # whatever it is, somebody waits for it
+            of_one = len(group) > 1 and not isinstance(error, OperationalError)
             for waiting in group:
-                mine, statuses = statuses[: len(waiting.feedback)], statuses[len(waiting.feedback) :]
-                if not waiting.done.done():  # it may have been given up
-                    waiting.done.set_result(mine)
+                if waiting.done.done():  # it may have been given up
+                    continue
+                if of_one:
+                    await self._store([waiting])
+                else:
+                    waiting.done.set_exception(error)
+            return
+        for waiting in group:
+            mine, statuses = statuses[: len(waiting.feedback)], statuses[len(waiting.feedback) :]
+            if not waiting.done.done():
+                waiting.done.set_result(mine)
 
     async def _outcomes(self, prediction_ids: list[str]) -> dict[str, Outcome]:
         if not prediction_ids:

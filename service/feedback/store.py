@@ -8,15 +8,14 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from candor.calibration.bins import ReliabilityBins
 from candor.clip.templates import readable
 from service.feedback.bins import bin_of
-from service.feedback.database import READS, open_database, promise
+from service.feedback.database import READS, open_database, open_existing, promise
 from service.feedback.judged import judged
 from service.feedback.receipt import Outcome
 from service.feedback.records import Feedback, StoredFeedback, row_of, stored_of
 from service.feedback.schema import FEEDBACK
-from service.feedback.tallies import OUTSIDE, ScopeTotals, Tally, recount, totals_of
+from service.feedback.tallies import OUTSIDE, ScopeTotals, Tally, begin, recount, totals_of
 
 __all__ = ["Feedback", "FeedbackStore", "Status", "StoredFeedback"]
 
@@ -52,6 +51,19 @@ class FeedbackStore:
             InvalidInput: as `service.feedback.database.open_database`.
         """
         return cls(open_database(url), replica)
+
+    @classmethod
+    def existing(cls, url: str, reads: bool = False) -> FeedbackStore:
+        """Open an up-to-date database that is there, for commands: it adds to nobody's totals.
+
+        Args:
+            url: of SQLAlchemy, SQLite or PostgreSQL.
+            reads: whether it only reads.
+
+        Raises:
+            InvalidInput: as `service.feedback.database.open_existing`.
+        """
+        return cls(open_existing(url, reads), "")
 
     def add(self, feedback: Sequence[Feedback], overwrite: Sequence[bool]) -> list[Status]:
         """Keep feedback, in one transaction: all of it is durable when this returns, or none is kept.
@@ -89,6 +101,19 @@ class FeedbackStore:
         with self._reader.connect() as connection:
             return {id_: outcome for id_, outcome in connection.execute(asked)}
 
+    def begin(self, artifact: str) -> None:
+        """Have this replica's totals of an artifact from now on, at zero where nothing is counted.
+
+        Args:
+            artifact: its tag.
+
+        Raises:
+            SQLAlchemyError: as `add`.
+        """
+        with self._engine.begin() as connection:
+            promise(connection)
+            begin(connection, self._replica, artifact)
+
     def totals(self) -> dict[tuple[str, str], ScopeTotals]:
         """What this replica has counted, by artifact and scope; zeros for those that only other replicas have counted.
 
@@ -101,21 +126,8 @@ class FeedbackStore:
             promise(connection)
             return totals_of(connection, self._replica)
 
-    def bins(self, artifact: str, scope: str, since: float | None = None) -> ReliabilityBins:
-        """The 20 reliability bins of an artifact and scope, of all replicas, by the last label of each prediction.
-
-        Args:
-            artifact: its tag.
-            scope: "base" or "new".
-            since: leave out what came before, seconds since 1970.
-
-        Raises:
-            SQLAlchemyError: as `add`.
-        """
-        return self.judged(artifact, scope, since).bins
-
     def judged(self, artifact: str, scope: str, since: float | None = None) -> ScopeTotals:
-        """As `bins`, with the squared error, the labels outside and the overwritten ones beside them.
+        """What an artifact's predictions in a scope were worth, of all replicas, by the last label of each.
 
         Args:
             artifact: its tag.
@@ -129,19 +141,19 @@ class FeedbackStore:
             promise(connection)
             return judged(connection, artifact, scope, since)
 
-    def events(self, artifact: str | None = None, since: float | None = None) -> Iterator[StoredFeedback]:
+    def events(self, artifacts: Sequence[str] | None = None, since: float | None = None) -> Iterator[StoredFeedback]:
         """Everything that is kept, in the order in which it came.
 
         Args:
-            artifact: of this one alone.
+            artifacts: of these alone.
             since: leave out what came before, seconds since 1970.
 
         Raises:
             SQLAlchemyError: as `add`.
         """
         asked = select(FEEDBACK).order_by(FEEDBACK.c.received, FEEDBACK.c.prediction_id)
-        if artifact is not None:
-            asked = asked.where(FEEDBACK.c.artifact == artifact)
+        if artifacts is not None:
+            asked = asked.where(FEEDBACK.c.artifact.in_(artifacts))
         if since is not None:
             asked = asked.where(FEEDBACK.c.received >= since)
         with self._reader.connect() as connection:

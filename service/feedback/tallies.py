@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ from sqlalchemy import Connection, Insert, Row, Table, case, delete, func, inser
 from sqlalchemy.dialects import postgresql, sqlite
 
 from candor.calibration.bins import ReliabilityBins
+from candor.clip.artifact import SCOPES
 from service.feedback.bins import N_BINS
 from service.feedback.schema import COUNTS, FEEDBACK, TOTALS
 
 OUTSIDE = "outside"
 OVERWRITTEN = "overwritten"
 SUMS = ("count", "confidence", "correct", "squared_error")
+ROUNDING = 1e-9  # of sums that were added in another order; counts are less than its inverse
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,33 @@ def recount(connection: Connection) -> None:
     judged = select(*where, row.bin, *sums).where(row.counted != OUTSIDE).group_by(*where, row.bin)
     outside = select(*where, literal(f"{OUTSIDE}_") + row.known, func.count()).where(row.counted == OUTSIDE)
     changed = select(*where, literal(OVERWRITTEN), func.sum(row.overwritten)).where(row.overwritten > 0)
+    keys = [*TOTALS.c.keys()]
+    counted = [dict(zip(keys, found, strict=True)) for found in connection.execute(judged)]
+    present = {_key(held): held for held in map(dict, connection.execute(select(TOTALS)).mappings())}
     for table in (TOTALS, COUNTS):
         connection.execute(delete(table))
-    connection.execute(insert(TOTALS).from_select([*TOTALS.c.keys()], judged))
+    if counted:
+        connection.execute(insert(TOTALS), [_unless_the_same(new, present.get(_key(new))) for new in counted])
     connection.execute(insert(COUNTS).from_select([*COUNTS.c.keys()], outside.group_by(*where, row.known)))
     connection.execute(insert(COUNTS).from_select([*COUNTS.c.keys()], changed.group_by(*where)))
+
+
+def _key(total: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(total[column.name] for column in TOTALS.primary_key)
+
+
+def _unless_the_same(new: dict[str, Any], present: dict[str, Any] | None) -> dict[str, Any]:
+    """The present sums where they differ by rounding alone: a counter that falls by the last bit is taken for a reset."""
+    same = present is not None and all(math.isclose(new[name], present[name], rel_tol=ROUNDING) for name in SUMS)
+    return present if present is not None and same else new
+
+
+def begin(connection: Connection, replica: str, artifact: str) -> None:
+    """Have totals of an artifact, at zero where there are none: those of labels that come after a restart count on."""
+    # two functions of the same shape, but mypy knows no type for both
+    inserting: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(TOTALS)
+    nothing = {"replica": replica, "artifact": artifact, "bin": 0} | dict.fromkeys(SUMS, 0)
+    connection.execute(inserting.on_conflict_do_nothing(), [nothing | {"scope": scope} for scope in SCOPES])
 
 
 def totals_of(connection: Connection, replica: str) -> dict[tuple[str, str], ScopeTotals]:

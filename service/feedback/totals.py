@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("candor.feedback")
 
+READ_SECONDS = 2.0  # Prometheus waits for 10 at most, and for all other figures too
+
 Totals = Mapping[tuple[str, str], ScopeTotals]
 
 BY_BIN = {  # name -> text, and the column of the bins
@@ -35,12 +38,16 @@ class FeedbackCollector:
 
     Args:
         totals: reads them.
+        begin: has those of an artifact kept at zero, so that its series are there after a restart too, when another one
+            is served and labels come late.
     """
 
-    def __init__(self, totals: Callable[[], Totals]) -> None:
-        self._read = totals
+    def __init__(self, totals: Callable[[], Totals], begin: Callable[[str], None] = lambda _: None) -> None:
+        self._totals_now, self._begin = totals, begin
         self._artifacts: set[str] = set()
+        self._begun: set[str] = set()
         self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "feedback-totals")
 
     def prepare(self, artifact: str) -> None:
         """Have the series of an artifact at zero before anything is counted.
@@ -66,9 +73,25 @@ class FeedbackCollector:
         up = float(totals is not None)
         yield GaugeMetricFamily("candor_feedback_store_up", "Whether the feedback store can be read", value=up)
 
+    def _read(self) -> Totals:
+        with self._lock:
+            new = sorted(self._artifacts - self._begun)
+        for artifact in new:
+            try:
+                self._begin(artifact)
+                self._begun.add(artifact)
+            except SQLAlchemyError as error:  # the figures can be read all the same, perhaps
+                log.error("the feedback store cannot be written: %s", reason(error))
+        return self._totals_now()
+
     def _totals(self) -> Totals | None:
+        reading = self._thread.submit(self._read)
         try:
-            found = self._read()
+            found = reading.result(READ_SECONDS)
+        except TimeoutError:
+            reading.cancel()  # where one hangs, no other is begun
+            log.error("the feedback store cannot be read within %g s", READ_SECONDS)
+            return None
         except SQLAlchemyError as error:
             log.error("the feedback store cannot be read: %s", reason(error))
             return None

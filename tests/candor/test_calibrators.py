@@ -67,6 +67,9 @@ def test_scopes_by_hand() -> None:
         p = calibrator.for_labels(g)(torch.tensor([[3.0, 1.0], [1.0, 3.0]]))
         assert p[0, 0].item() == pytest.approx(1 / (1 + math.exp(-2 / 2)))
         assert p[1, 1].item() == pytest.approx(1 / (1 + math.exp(-2 * gamma**strength / 4)))
+    apart = LabelGeometry(tuned, zero_shot, -base, base, torch.tensor([True, False]))  # tuned 2 from itself, as it were
+    moved = ScopedCalibrator(base=2.0, new=4.0, strength=1.0, near=0.0).multiplier(apart)
+    assert moved.tolist() == pytest.approx([1 / 2, math.exp(math.sqrt(0.8)) / 4])
     nothing = torch.empty(0, 0)
     plain = LabelGeometry(tuned, zero_shot, nothing, nothing, torch.tensor([True, False]))
     assert ScopedCalibrator(base=2.0, new=4.0).multiplier(plain).tolist() == [0.5, 0.25]  # needs no base features

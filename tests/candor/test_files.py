@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,21 @@ def test_a_new_file_is_made_once_and_never_replaced(tmp_path: Path) -> None:
     assert not write_new(path, "second", 0o644)
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("first", 0o600)
     assert names(tmp_path) == ["a", "a/file"]
+
+
+def test_a_file_and_its_name_are_on_the_disk_before_it_counts_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synchronised last: the directory, when it has the name already."""
+    seen: list[tuple[bool, bool]] = []
+    path = tmp_path / "file"
+
+    def fsync(number: int) -> None:
+        seen.append((os.path.samestat(os.fstat(number), tmp_path.stat()), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_whole(path, "a")
+    assert seen == [(False, False), (True, True)]
+    path.unlink()
+    assert write_new(path, "b")
+    assert seen[2:] == [(False, False), (True, True)]

@@ -224,3 +224,10 @@ def test_each_calibrator_is_a_scoped_one() -> None:
     assert as_scoped(dac) == ScopedCalibrator(base=1.5, new=1.5, strength=1.0, nearest=3, near=0.1)
     scoped = ScopedCalibrator(base=1.5, new=2.5, strength=0.3)
     assert as_scoped(scoped) is scoped
+
+
+def test_a_strength_at_an_end_of_the_temperatures_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, start = events(4, 3_000, 1.0, strength=1.0, spread=2.0), Recalibration(1.0)
+    assert fit_curves(case, start, free_strength=True).strength == pytest.approx(1.0, abs=0.3)
+    monkeypatch.setattr("candor.calibration.curve_fitting.TEMPERATURE_RANGE", (1.2, 20.0))  # its best is an end now
+    assert fit_curves(case, start, free_strength=True).strength == 0.0

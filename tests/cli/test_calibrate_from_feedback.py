@@ -7,18 +7,24 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from scipy.special import softmax
 from typer.testing import CliRunner
 
 from candor.calibration import DistanceAwareCalibrator, ReliabilityBins, ScopedCalibrator, ece
+from candor.calibration.confidence_curve import confidence_at
 from candor.clip import PromptArtifact, encode_prompts, load_artifact, tokenize_names
-from candor.clip.artifact import CONFIG, PROMPT, with_calibrator
+from candor.clip.artifact import CONFIG, PROMPT, Scope, with_calibrator
 from candor.clip.backbone import Backbone
+from cli.calibrate import _write
 from cli.main import app
 from service.classifier import Classifier
+from service.feedback.history import read_history
 from service.feedback.store import Feedback
+from training.calibrate import Calibration, CalibrationFit
+from training.evaluation import ScopeResult
 
 runner = CliRunner()
 Receipts = Callable[..., list[Feedback]]
@@ -38,7 +44,8 @@ def test_a_new_version_with_its_evidence(tmp_path: Path, tuned: PromptArtifact, 
     tag = tuned.tag
     new, noise = receipts(tag, "new", 2_000, 2.5), receipts(tag, "new", 500, 0.2, seed=1)
     other = receipts("another-artifact", "new", 2_000, 0.2)
-    store = filled(tmp_path / "f.db", new, receipts(tag, "base", 250, 2.5), outside(noise), other)
+    late = outside(receipts(tag, "new", 40, 2.5, start=1_400, seed=2))  # after the cut
+    store = filled(tmp_path / "f.db", new, receipts(tag, "base", 250, 2.5), outside(noise), other, late)
     code, out, err = run(tmp_path / "a", "--from-feedback", store, "--out", tmp_path / "b", "--json")
     assert (code, err) == (0, "")
     document, healed = json.loads(out), load_artifact(tmp_path / "b")
@@ -63,7 +70,10 @@ def test_a_new_version_with_its_evidence(tmp_path: Path, tuned: PromptArtifact, 
     assert evidence["new"]["after"]["ece"] < evidence["new"]["before"]["ece"] / 2
 
     assert healed.config.reference["base"] == tuned.config.reference["base"]  # its calibrator is the same
-    assert sum(healed.config.reference["new"].confidence_histogram) == 600
+    curves = np.array([f.receipt.curve for f in (*new[1400:], *late)], np.float32)  # drift sees all, labelled or not
+    confidence = confidence_at(curves.astype(float), np.full(640, 1 / calibrator.new))
+    histogram = np.histogram(confidence, 20, (0, 1))[0]
+    assert healed.config.reference["new"].confidence_histogram == histogram.tolist()
     stored = healed.config.reference["new"].reliability
     assert sum(stored.confidence) / 600 == pytest.approx(evidence["new"]["after"]["confidence"])
     assert healed.config.evaluation["base"] == tuned.config.evaluation["base"]
@@ -178,7 +188,7 @@ def test_an_earlier_version_with_other_distances(
     [
         ("{here}/none.db", "there is no feedback database"),
         ("sqlite:///{here}/none.db", "there is no feedback database"),
-        ("sqlite://", "there is no feedback database"),
+        ("sqlite://", "needs a file"),
         ("mysql://me:secret@host/x", "no feedback database"),
         ("{here}/a/config.json", "cannot be used"),
     ],
@@ -204,5 +214,36 @@ def test_a_calibrator_of_images_forgets_the_feedback(
     assert run(tmp_path / "a", "--from-feedback", store, "--out", tmp_path / "b")[0] == 0
     healed = load_artifact(tmp_path / "b")
     assert healed.config.healing["new"]["healed"]
+    (tmp_path / "b" / "report" / "own.md").write_text("of tuning")
     plain = with_calibrator(healed, tmp_path / "c", DistanceAwareCalibrator(), reference={}, evaluation={})
     assert plain.config.healing == {}
+    assert [path.name for path in (tmp_path / "c" / "report").iterdir()] == ["own.md"]
+
+
+def test_the_latest_of_all_versions_are_taken(
+    tmp_path: Path, receipts: Receipts, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.feedback.history.MOST", 30)
+    old, new = receipts("old", "new", 40, 1.0), receipts("new", "new", 20, 1.0, start=100)
+    found = read_history(str(filled(tmp_path / "f.db", old, new)), ["new", "old"]).judged["new"]
+    assert found.time.tolist() == [*range(30, 40), *range(100, 120)]
+    latest = [f.receipt.curve for f in (*old[30:], *new)]
+    assert found.curve.tolist() == np.array(latest, np.float32).tolist()
+
+
+def test_a_calibrator_that_is_kept_keeps_the_evidence(
+    tmp_path: Path, tuned: PromptArtifact, receipts: Receipts, filled: Filled
+) -> None:
+    store = filled(tmp_path / "f.db", receipts(tuned.tag, "new", 2_000, 2.5))
+    assert run(tmp_path / "a", "--from-feedback", store, "--out", tmp_path / "b")[0] == 0
+    healed = load_artifact(tmp_path / "b")
+    images = ScopeResult(np.array([0.9, 0.6]), np.array([True, False]), fd=0.1, text_deviation=0.2)
+    fit = CalibrationFit(healed.config.calibrator, 0.1, 0.1, 1.0, 1.0, 2, kept=True)
+    both: dict[Scope, ScopeResult] = {"base": images, "new": images}
+    _write(healed, tmp_path / "c", False, Calibration(fit, both, both))
+    kept = load_artifact(tmp_path / "c").config
+    assert kept.healing == healed.config.healing
+    assert kept.reference["new"] == healed.config.reference["new"]
+    assert kept.evaluation["new"]["ece"] == healed.config.evaluation["new"]["ece"]
+    assert (kept.reference["base"], kept.evaluation["base"]["ece"]) == (images.reference(), images.figures()["ece"])
+    assert (tmp_path / "c" / "report" / "feedback.md").is_file()

@@ -70,3 +70,10 @@ def test_what_cannot_be_used_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     assert (code, "is no feedback database" in output, "hunter2" in output) == (2, True, False)
     monkeypatch.setenv("CANDOR_FEEDBACK", "off")
     assert run("rebuild") == (2, "candor: CANDOR_FEEDBACK is off; name a store with --url\n")
+
+
+def test_a_mistyped_store_is_not_made(tmp_path: Path) -> None:
+    for command in ("export", "rebuild"):
+        code, output = run(command, "--url", f"sqlite:///{tmp_path / 'deep' / 'mistyped.db'}")
+        assert (code, "there is no feedback database" in output) == (2, True)
+    assert list(tmp_path.iterdir()) == []

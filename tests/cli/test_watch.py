@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.clip import PromptArtifact, load_artifact
+from candor.errors import InvalidInput
 from cli.main import app
+from cli.running_service import RunningService
 from cli.server import running_service
 from service.feedback.store import Feedback
 
@@ -30,6 +33,8 @@ class Service(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.active, self.broken, self.asked = "", False, [("", "", "")]
+        self.behind: list[str] = []  # what workers that follow later still say
+        self.follows: list[str] = []  # the same, after the next activation
 
     @property
     def url(self) -> str:
@@ -40,7 +45,8 @@ class Handler(BaseHTTPRequestHandler):
     server: Service
 
     def do_GET(self) -> None:
-        self._answer(200, {"active": self.server.active, "artifacts": []})
+        active = self.server.behind.pop() if self.server.behind else self.server.active
+        self._answer(200, {"active": active, "artifacts": []})
 
     def do_POST(self) -> None:
         tag = self.path.split("/")[3]
@@ -48,6 +54,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(409, {"error": {"code": "conflict", "message": "another activation is under way", "field": None}})
         else:
             self.server.active = tag
+            self.server.behind = self.server.follows[:]
             self._answer(200, {"tag": tag, "active": True})
 
     def _answer(self, status: int, document: dict[str, Any]) -> None:
@@ -111,6 +118,41 @@ def test_auto_writes_activates_and_then_has_nothing_to_do(
     again = json.loads(run(tmp_path, service.url, "--once", "--auto", "--json")[1])
     assert (again["tag"], again["advice"]) == (healed.tag, "nothing to do")
     assert again["refusal"].startswith("base: 0 labelled predictions to fit to")
+
+
+def test_other_workers_may_follow_a_little_later(
+    tmp_path: Path, tuned: PromptArtifact, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.running_service.POLL", 0.01)
+    service.follows = [tuned.tag, tuned.tag]
+    RunningService(service.url).activate("healed")
+    assert [method for method, _, _ in service.asked[1:]] == ["POST", "GET", "GET", "GET"]
+    monkeypatch.setattr("cli.running_service.FOLLOWED", 0.0)
+    with pytest.raises(InvalidInput, match=f"asked to activate healed, but answers with {tuned.tag}"):
+        RunningService(service.url).activate("healed")
+
+
+def test_a_full_disk_ends_it_and_the_old_artifact_stays(
+    tmp_path: Path,
+    tuned: PromptArtifact,
+    service: Service,
+    receipts: Receipts,
+    filled: Filled,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    filled(tmp_path / "f.db", receipts(tuned.tag, "new", 2_000, 2.5))
+    monkeypatch.setattr("cli.watch.Look.write", full)
+    code, out, err = run(tmp_path, service.url, "--auto", "--every", "1s")
+    assert (code, out) == (1, "")
+    assert f"{tuned.tag} stays: coop-" in err
+    assert "No space left on device" in err
+    monkeypatch.setattr("cli.watch.look", full)
+    code, _, err = run(tmp_path, service.url, "--once")
+    assert (code, "No space left on device" in err) == (1, True)
+    assert service.active == tuned.tag
 
 
 def test_it_ends_after_an_activation_that_failed(

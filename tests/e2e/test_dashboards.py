@@ -36,7 +36,7 @@ pytestmark = [
 WINDOWS = ("5m", "10m")
 INTERVAL = "1s"
 PICTURES = 480  # half of them of base labels, half of new ones
-AT_ONCE = 16
+AT_ONCE = 8
 SCOPES = ["base", "new"]
 
 BOARDS: dict[str, Any] = {Path(name).stem: json.loads(text) for name, text in files(WINDOWS).items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from candor.calibration import drift, scores
 from monitoring.alert import Alert, AlertTimes
@@ -24,6 +25,7 @@ from tests.monitoring.traffic import Events, Labelled, Predicted, in_bins, refer
 TIMES = AlertTimes("1m", "2m", "4m", "8m", requests="2m", hold="1m", soon="1m")
 RUNBOOKS = "https://wiki.example/runbooks/"
 ROOT = Path(__file__).parents[2]
+CRITICAL = ("CandorFeedbackStoreDown", "CandorErrors", "CandorDown")
 END = 24  # steps, of which the last must be ones in which the alert was pending for a minute
 
 
@@ -46,7 +48,7 @@ def percent(share: float) -> str:
 
 
 def firing(name: str, labels: Mapping[str, str], summary: str, *description: str) -> tuple[Labels, Labels]:
-    severity = "critical" if name in ("CandorErrors", "CandorDown") else "warning"
+    severity = "critical" if name in CRITICAL else "warning"
     notes = {"summary": summary, "description": "\n".join(description), "runbook_url": f"{RUNBOOKS}{name}.md"}
     return {**labels, "severity": severity}, notes
 
@@ -212,6 +214,24 @@ def starving_cases() -> list[Case]:
     ]
 
 
+def store_cases() -> list[Case]:
+    """It is pending for twice as long as other trouble of the service."""
+    name, of = "CandorFeedbackStoreDown", {"instance": "x:3000", "job": JOB}
+    gone = Case(f"{name}: of one replica", [gauge("candor_feedback_store_up", of, 0, END)])
+    gone.series.append(gauge("candor_feedback_store_up", of | {"instance": "y:3000"}, 1, END))
+    back = Case(f"{name}: back soon", [{"series": gone.series[0]["series"], "values": "0x7 1 0x7 1x8"}])
+    words = (
+        "x:3000 cannot read its feedback store, so it exports no counters of feedback.",
+        "Mostly it cannot be written either: true labels are then answered with 503.",
+        "Calibration figures run dry, and their alerts with them.",
+    )
+    gone.expect_alerts(name, 7 * STEP)
+    gone.expect_alerts(name, 8 * STEP, [firing(name, of, "The feedback store of x:3000 cannot be read", *words)])
+    for step in range(1, END):
+        back.expect_alerts(name, step * STEP)
+    return [gone, back]
+
+
 def slow(name_of_case: str, route: str, requests: float, over_a_second: float, p99: str | None) -> Case:
     name, made = "CandorSlow", Case(f"CandorSlow: {name_of_case}", [])
     for le, growth in (("0.5", requests - over_a_second), ("1.0", requests - over_a_second), ("2.0", requests)):
@@ -282,6 +302,7 @@ CASES: dict[str, tuple[tuple[str, ...], Callable[[], list[Case]]]] = {
     "CandorConfidenceDrift": (("1m", "2m"), lambda: [confidence_drift()]),
     "CandorOpenSetSurge": (("1m", "8m"), lambda: [open_set_surge()]),
     "CandorFeedbackStarving": (("4m", "8m"), starving_cases),
+    "CandorFeedbackStoreDown": ((), store_cases),
     "CandorSlow": ((), slow_cases),
     "CandorErrors": ((), error_cases),
     "CandorDown": ((), down_cases),
@@ -337,6 +358,22 @@ def test_alerts_look_at_windows_that_are_recorded() -> None:
     }
     assert len(asked) > 10
     assert asked - recorded == set()
+
+
+def test_a_single_replica_that_is_down_mutes_no_alert_of_the_whole_service() -> None:
+    """Alertmanager's matchers: a label that is missing is an empty one."""
+    rules = yaml.safe_load((ROOT / "monitoring/alertmanager/alertmanager.yml").read_text())["inhibit_rules"]
+
+    def muted_by(labels: Mapping[str, str]) -> set[str]:
+        muted = set()
+        for rule in rules:
+            wanted = [re.fullmatch(r'(\w+)(=~?)"(.*)"', text) for text in rule["source_matchers"]]
+            if all(re.fullmatch(m[3], labels.get(m[1], "")) for m in wanted):
+                muted |= {text for text in rule["target_matchers"] if "CandorErrors" in text}
+        return muted
+
+    assert muted_by({"alertname": "CandorDown", "job": JOB, "instance": "x:3000"}) == set()
+    assert len(muted_by({"alertname": "CandorDown", "job": JOB})) == 1
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -42,6 +42,31 @@ def test_what_is_written_is_not_stale_until_something_changes(tmp_path: Path) ->
     assert (found.exit_code, found.stdout) == (1, "".join(f"stale: {name}\n" for name in names))
 
 
+def test_what_is_changed_by_hand_is_kept_and_not_stale(tmp_path: Path) -> None:
+    run("write", tmp_path)
+    for name in ("compose.yml", "alertmanager/alertmanager.yml", "prometheus/rules/alerts.yml"):
+        (tmp_path / name).write_text("# mine\n")
+    assert run("check", tmp_path).stdout == "stale: prometheus/rules/alerts.yml\n"
+    written = run("write", tmp_path).stdout.splitlines()
+    assert [line for line in written if "kept" in line] == [
+        f"{tmp_path}/alertmanager/alertmanager.yml (yours, kept)",
+        f"{tmp_path}/compose.yml (yours, kept)",
+    ]
+    assert (tmp_path / "compose.yml").read_text() == "# mine\n"
+    assert (tmp_path / "alertmanager/alertmanager.yml").read_text() == "# mine\n"
+    assert (tmp_path / "prometheus/rules/alerts.yml").read_text() == files()["prometheus/rules/alerts.yml"]
+
+
+def test_without_grafanas_sdk_no_dashboards_of_other_windows_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitoring.files.find_spec", lambda _: None)
+    assert files() == {name: (ROOM / name).read_text() for name in files()}
+    found = run("write", tmp_path / "new", "--windows", "2m,10m")
+    assert (found.exit_code, "candor[dashboards]" in found.stderr) == (2, True)
+    assert not (tmp_path / "new").exists()
+
+
 def test_choices_reach_the_files(tmp_path: Path) -> None:
     options = (
         "--windows",
@@ -78,6 +103,7 @@ def test_a_key_is_read_from_a_file_that_the_configuration_names() -> None:
         (("--windows", "1h,x"), "'x' is no duration"),
         (("--windows", ""), "'' is no duration"),
         (("--interval", "0s"), "'0s' is no duration"),
+        (("--interval", "121s"), "an interval of 121s is too long"),
         (("--target", "http://gpu-1:3000"), "a target is host:port"),
         (("--target", 'a:1", "b'), "a target is host:port"),
     ],
@@ -117,7 +143,8 @@ def test_alertmanager_names_alerts_that_there_are() -> None:
     rules = [
         matcher for rule in config["inhibit_rules"] for side in ("source", "target") for matcher in rule[f"{side}_matchers"]
     ]
-    named = {name for matcher in rules for name in matcher.split('"')[1].split("|")}
+    about = [matcher for matcher in rules if matcher.startswith("alertname")]
+    named = {name for matcher in about for name in matcher.split('"')[1].split("|")}
     assert len(named) >= 5
     assert named - names == set()
     assert {route["receiver"] for route in [config["route"], *config["route"]["routes"]]} == {

@@ -55,7 +55,7 @@ PREDICTED = [
 REFERENCE = {"base": in_bins(events(9, 700, 4.0)[0]), "new": in_bins(events(10, 300, 1.5)[0])}
 KNOWN = {"true": 31.0, "false": 9.0, "unscored": 50.0}  # with each scrape, of each scope
 OUTSIDE = {"base": 3.0, "new": 5.0}
-OF_LABEL_SETS = {"text_deviation": (2.5, 10.0), "divergence": (7.25, 8.0)}  # sum, number
+OF_LABEL_SETS = {"text_deviation": (5.0, 20.0), "divergence": (14.5, 16.0)}  # sum, number
 
 
 def quiet(artifact: str, growth: float) -> list[dict[str, str]]:
@@ -85,6 +85,7 @@ def series() -> list[dict[str, str]]:
         for part, growth in zip(("sum", "count"), parts, strict=True):
             found.append(counter(f"candor_{name}_{part}", {"artifact": "a", "instance": "x"}, [(END, growth)]))
             found.append(counter(f"candor_{name}_{part}", {"artifact": "idle", "instance": "x"}, [(END, 0.0)]))
+            found.append(counter(f"candor_{name}_{part}", {"artifact": "quiet", "instance": "x"}, [(END, 40 / END)]))
     return [*found, *quiet("quiet", 40 / END), *quiet("idle", 0.0)]
 
 

@@ -85,3 +85,22 @@ def test_an_error_while_closing_is_logged_and_the_process_ends(
     assert server.should_exit
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "a surprise" in caplog.text
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_the_service_holds_is_closed_after_the_last_answer(fails: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "candor.service")
+    server, seen = server_with(), []
+    ending = Lifecycle(Traffic(), drain_seconds=60)
+    ending._stop = server.handle_exit
+
+    def close() -> None:
+        seen.append((caplog.messages[-1], server.should_exit))
+        if fails:
+            raise OSError("disk full")
+
+    ending.at_end = close
+    asyncio.run(ending._drain(signal.SIGTERM))
+    assert seen == [("drained", False)]
+    assert server.should_exit
+    assert [r.levelname for r in caplog.records if r.levelname == "ERROR"] == ["ERROR"] * fails

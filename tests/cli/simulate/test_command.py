@@ -40,6 +40,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--artifact", "nowhere"), "expected a file, found nothing"),
         (("--compress", "901"), "equal to 900"),
         (("--rate", "nan"), "--rate"),
+        (("--rate", "4.9"), "too few labels in a window of 30 s; take 5 or more"),
+        (("--rate", "6", "--compress", "900"), "too few labels in a window of 24 s; take 7 or more"),
         (("--seed", "-1"), "equal to 0"),
     ],
 )

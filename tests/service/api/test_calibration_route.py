@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -214,6 +215,24 @@ def test_an_artifact_that_nobody_knows(world: World, tag: str) -> None:
     assert response.status_code == 404
     assert response.json()["error"]["field"] == "artifact"
     assert TAG in response.json()["error"]["message"]
+
+
+def test_one_that_is_not_served_but_was_labelled_before_the_window_is_known(world: World) -> None:
+    store = cast(FeedbackService, world.engine.feedback).store
+    event = told(0, 0.7, True)
+    store.add([replace(event, receipt=replace(event.receipt, artifact="retired", id="another"))], [False])
+    for window, count in (("100m", 0), ("300m", 1)):
+        assert world.get(artifact="retired", window=window)["scopes"]["new"]["labelled"]["count"] == count
+
+
+def test_a_store_that_hangs_is_a_503(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    monkeypatch.setattr("service.api.calibration.answer", lambda *_: go.wait(10))
+    app = create_app(Settings(timeout_seconds=0.05))
+    app.state.engine = world.engine
+    response = TestClient(app).get("/v1/calibration")
+    go.set()
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
 
 
 def test_few_predictions_have_not_drifted_yet(world: World) -> None:

@@ -14,9 +14,11 @@ from fastapi import FastAPI
 from jsonschema_rs import Draft202012Validator
 from PIL import Image
 from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from candor.clip.backbone import Backbone
+from service.api.feedback import FeedbackRequest
 from service.app import create_app
 from service.artifacts.loader import serve_classifier
 from service.classifier import Classifier
@@ -29,6 +31,7 @@ from service.settings import Settings
 
 URL = "/v1/feedback"
 LABELS = ["cat", "dog", "anchor"]
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
@@ -126,6 +129,28 @@ def test_a_thousand_are_taken_and_one_more_is_not(client: TestClient) -> None:
     assert error_of(client.post(URL, json={"feedback": [*sent, sent[0]]})) == (413, "too_large", "feedback")
 
 
+def test_many_wrong_values_cost_one_error_or_none(client: TestClient) -> None:
+    """Pydantic would make an error of each."""
+    many = client.post(URL, json={"feedback": [1] * 31_000})
+    assert error_of(many) == (422, "invalid", "feedback.0")
+    assert len(many.content) < 500
+    more = error_of(client.post(URL, content=b'{"feedback":[' + b"1," * 32_000 + b"1]}", headers=JSON))
+    assert more == (413, "too_large", None)
+
+
+def test_no_more_than_one_wrong_item_is_looked_at() -> None:
+    with pytest.raises(ValidationError) as caught:
+        FeedbackRequest.model_validate_json('{"feedback":[1,1,1]}', strict=True)
+    assert caught.value.error_count() == 1
+
+
+def test_a_long_label_is_refused_before_anything_is_made_of_it(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    (result,) = answered(client)
+    monkeypatch.setattr("service.api.feedback.readable", lambda _: pytest.fail("it was split"))
+    sent = {"prediction_id": result["prediction_id"], "label": "a " * 20}
+    assert error_of(client.post(URL, json=sent)) == (422, "invalid", "label")
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -161,7 +186,7 @@ def test_the_schema_takes_what_the_service_takes(client: TestClient) -> None:
 
 def test_only_json_is_taken(client: TestClient) -> None:
     half = b'{"prediction_id": "x", "label": "\\ud800"}'  # of a surrogate pair
-    assert error_of(client.post(URL, content=half, headers={"content-type": "application/json"}))[0] == 400
+    assert error_of(client.post(URL, content=half, headers=JSON))[0] == 400
     assert error_of(client.post(URL, data={"label": "cat"})) == (400, "malformed", None)
 
 

@@ -131,3 +131,23 @@ def test_what_the_others_cannot_be_told_is_not_activated(start: Start, save: Sav
     assert caught.value.status == 503
     assert engine.serving.tag == "zero-shot"
     assert not engine.switching.locked()
+
+
+def test_one_that_starts_again_and_cannot_catch_up_starts_with_what_it_has(
+    start: Start, save: Save, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tag = save("one").tag
+    (a, activate_a), (b, activate_b) = start(), start()
+
+    async def run() -> None:
+        await activate_a.activate(a, tag)
+        shutil.move(folder / "one", folder.parent / "away")
+        with caplog.at_level(logging.ERROR):
+            assert not await activate_b.catches_up(b)
+        assert b.serving.tag == "zero-shot"
+        assert f"no artifact '{tag}'" in caplog.text
+        shutil.move(folder.parent / "away", folder / "one")
+        assert await activate_b.catches_up(b)
+        assert b.serving.tag == tag
+
+    asyncio.run(run())

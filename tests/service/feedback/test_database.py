@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from candor.errors import InvalidInput
-from service.feedback.database import open_database, reason
+from service.feedback import database
+from service.feedback.database import open_database, open_existing, reason
 from service.feedback.schema import METADATA, VERSION_TABLE
 from service.feedback.store import FeedbackStore
 from tests.service.feedback.made import told
@@ -98,3 +103,83 @@ def test_reasons_hold_no_values_of_rows(url: str) -> None:
         assert "secret label" not in str(caught.value.__class__)
     engine.dispose()
     assert reason(TimeoutError()) == "TimeoutError"
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_reader_makes_and_migrates_nothing(tmp_path: Path, reads: bool) -> None:
+    path = tmp_path / "a b?%20#.db"
+    url = sa.URL.create("sqlite", database=str(path)).render_as_string()
+    with pytest.raises(InvalidInput, match="there is no feedback database"):
+        open_existing(url, reads)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InvalidInput, match="cannot be used: File name too long"):
+        open_existing(f"sqlite:///{tmp_path / ('x' * 300)}", reads)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE theirs (x INTEGER)")
+    before = path.read_bytes()
+    with pytest.raises(InvalidInput, match="holds no feedback of Candor"):
+        open_existing(url, reads)
+    assert path.read_bytes() == before
+
+
+def test_a_reader_of_another_version_and_of_this_one(url: str) -> None:
+    store = FeedbackStore.open(url, "one")
+    store.add([told("1")], [False])
+    reader = FeedbackStore.existing(url, reads=True)
+    assert [event.prediction_id for event in reader.events()] == ["1"]
+    if url.startswith("sqlite"):
+        with pytest.raises(sa.exc.OperationalError, match="readonly"):
+            reader.rebuild()
+    reader.close()
+    with store._engine.begin() as connection:
+        connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '0000'"))
+    with pytest.raises(InvalidInput, match=r"is of a newer Candor \(its tables are 0000\)"):
+        open_existing(url)
+    store.close()
+
+
+def test_a_reader_does_not_migrate_an_older_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_database(url).dispose()
+    monkeypatch.setattr(ScriptDirectory, "get_heads", lambda _: ["9999"])
+    with pytest.raises(InvalidInput, match="is of an older Candor"):
+        open_existing(url)
+
+
+def test_a_fresh_file_that_another_process_writes_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not wait by itself where the journal's mode is to change."""
+    path = tmp_path / "feedback.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ending = threading.Timer(0.3, other.rollback)
+    ending.start()
+    engine = open_database(f"sqlite:///{path}")
+    assert ending.finished.is_set()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+    engine.dispose()
+    ending.join()
+    other.close()
+
+
+def test_a_file_that_stays_locked_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    path = tmp_path / "feedback.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(InvalidInput, match="database is locked"):
+            open_database(f"sqlite:///{path}")
+
+
+def test_a_postgresql_that_vanishes_is_noticed_and_the_url_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, object]] = []
+
+    def refuse(*_: object, connect_args: dict[str, object], **__: object) -> None:
+        given.append(connect_args)
+        raise ImportError
+
+    monkeypatch.setattr(database, "create_engine", refuse)
+    for url in ("postgresql://host/x", "postgresql://host/x?tcp_user_timeout=3000"):
+        with pytest.raises(InvalidInput):
+            open_database(url)
+    assert (given[0]["tcp_user_timeout"], given[0]["keepalives"], given[0]["client_encoding"]) == (10_000, 1, "utf8")
+    assert given[1] == {name: value for name, value in given[0].items() if name != "tcp_user_timeout"}

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,18 @@ def test_too_many_labels_for_a_receipt_are_answered_without(tiny_clip: Backbone,
     (prediction,) = classifier.classify(tiny_clip.encode_images([image(1)]), label_set, evidence=True)
     label_set.__dict__["hashes"] = bytes(3 * 17_000)
     assert prediction_ids(feedback.receipts, "a", label_set, [prediction]) == [None]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 70_000])
+def test_a_predicted_label_that_cannot_be_kept_is_answered_without(
+    tiny_clip: Backbone, feedback: FeedbackService, name: str
+) -> None:
+    classifier = Classifier(tiny_clip)
+    label_set = classifier.label_set(LABELS)
+    (prediction,) = classifier.classify(tiny_clip.encode_images([image(1)]), label_set, evidence=True)
+    other = replace(prediction, label=name)
+    found = prediction_ids(feedback.receipts, "a", label_set, [prediction, other])
+    assert [id_ is None for id_ in found] == [False, True]
 
 
 def test_refused_feedback_is_counted_by_its_reason(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from service.errors import ApiError
 from service.feedback.label_hashes import label_hashes
@@ -50,6 +50,8 @@ class Watched:
         assert self.go.wait(10)
         if self.broken:
             raise OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+        if any("bad" in each.label for each in feedback):
+            raise DataError("INSERT", {}, ValueError("a value of a row"))
         return self._store.add(feedback, overwrite)
 
     def __getattr__(self, name: str) -> Any:
@@ -152,6 +154,74 @@ def test_a_store_that_hangs_is_given_up_and_repeats_are_not_counted_twice(store:
 
     asyncio.run(scenario())
     assert store.totals()["a", "new"].bins.total == 1
+
+
+def test_one_that_no_database_takes_fails_alone(store: Watched) -> None:
+    taking = service(store)
+
+    async def scenario() -> list[Any]:
+        store.go.clear()
+        first = asyncio.create_task(taking.add([SentFeedback("first", "cat")]))
+        while not store.sizes:
+            await asyncio.sleep(0.001)
+        labels = ("cat", "bad", "dog")
+        others = [asyncio.create_task(taking.add([SentFeedback(str(i), label)])) for i, label in enumerate(labels)]
+        await asyncio.sleep(0.05)
+        store.go.set()
+        return await asyncio.gather(first, *others, return_exceptions=True)
+
+    first, one, bad, other = asyncio.run(scenario())
+    assert [plain(each) for each in (first, one, other)] == [
+        [("stored", "correct")],
+        [("stored", "correct")],
+        [("stored", "wrong")],
+    ]
+    assert (bad.status, "cannot be stored now" in bad.message) == (503, True)
+    assert store.sizes == [1, 3, 1, 1, 1]
+    assert taking._behind == 0
+
+
+def test_what_was_given_up_before_its_turn_is_not_stored_later(store: Watched) -> None:
+    """Its caller may have said something else since, to another replica."""
+    taking = service(store)
+
+    async def scenario() -> None:
+        store.go.clear()
+        first = asyncio.create_task(taking.add([SentFeedback("first", "cat")]))
+        while not store.sizes:
+            await asyncio.sleep(0.001)
+        taking._timeout = 0.05
+        with pytest.raises(ApiError):
+            await taking.add([SentFeedback("1", "dog", True)])
+        taking._timeout = 10
+        last = asyncio.create_task(taking.add([SentFeedback("2", "cat")]))
+        await asyncio.sleep(0.01)
+        store.go.set()
+        await asyncio.gather(first, last)
+
+    asyncio.run(scenario())
+    assert [event.prediction_id for event in store.events()] == ["first", "2"]
+
+
+def test_a_store_that_is_far_behind_is_given_no_more(store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.feedback.service.MOST_WAITING", 3)
+    taking = service(store)
+
+    async def scenario() -> None:
+        store.go.clear()
+        running = [asyncio.create_task(taking.add([SentFeedback("first", "cat")]))]
+        while not store.sizes:
+            await asyncio.sleep(0.001)
+        running.append(asyncio.create_task(taking.add([SentFeedback(str(i), "cat") for i in range(3)])))
+        await asyncio.sleep(0.01)
+        with pytest.raises(ApiError, match="too many labels wait") as caught:
+            await taking.add([SentFeedback("more", "cat")])
+        assert caught.value.status == 503
+        store.go.set()
+        await asyncio.gather(*running)
+        assert plain(await taking.add([SentFeedback("more", "cat")])) == [("stored", "correct")]
+
+    asyncio.run(scenario())
 
 
 def test_settings_name_the_store(tmp_path: Path) -> None:

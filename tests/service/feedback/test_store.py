@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from service.feedback.schema import FEEDBACK
+from service.feedback.schema import FEEDBACK, TOTALS
 from service.feedback.store import FeedbackStore
 from service.feedback.tallies import ScopeTotals
 from tests.service.feedback.made import CURVE, told
@@ -57,7 +57,7 @@ def test_totals_worked_by_hand(store: FeedbackStore) -> None:
     assert plain(store.totals()) == {("a", "base"): base, ("a", "new"): new}  # .09 + .49 + .0841 + 0
     store.rebuild()
     assert plain(store.totals()) == {("a", "base"): base, ("a", "new"): new}
-    assert store.bins("a", "new").to_lists() == store.totals()["a", "new"].bins.to_lists()
+    assert store.judged("a", "new").bins.to_lists() == store.totals()["a", "new"].bins.to_lists()
 
 
 def test_repeats_conflicts_and_overwriting(store: FeedbackStore) -> None:
@@ -76,7 +76,7 @@ def test_repeats_conflicts_and_overwriting(store: FeedbackStore) -> None:
     ((bins, error, outside, overwritten),) = plain(store.totals()).values()
     assert (bins, outside, overwritten) == ({14: (1, 0.73, 1)}, {}, 1)  # the first label: counters never go down
     assert error == pytest.approx(0.0729)
-    assert store.bins("a", "new").correct.sum() == 0  # the last label
+    assert store.judged("a", "new").bins.correct.sum() == 0  # the last label
     assert store.outcomes(["1"]) == {"1": "wrong"}
 
 
@@ -88,7 +88,7 @@ def test_one_prediction_several_times_in_one_request(store: FeedbackStore) -> No
     assert (kept.label, kept.outcome, kept.overwritten) == ("cow", "outside", 2)
     ((bins, _, outside, overwritten),) = plain(store.totals()).values()
     assert (bins, outside, overwritten) == ({14: (1, 0.73, 1)}, {}, 2)
-    assert store.bins("a", "new").total == 0
+    assert store.judged("a", "new").bins.total == 0
     assert store.add([], []) == []
 
 
@@ -103,8 +103,8 @@ def test_each_replica_counts_for_itself_and_bins_are_of_all(url: str) -> None:
     }
     of_two = {("a", "new"): ({14: (1, 0.73, 1)}, 0.0729, {}, 1), ("b", "new"): ({}, 0, {}, 0)}
     assert plain(two.totals()) == of_two  # zeros for what only the other one has
-    assert (one.bins("a", "new").total, one.bins("a", "new", since=250.0).total) == (2, 1)
-    assert [e.prediction_id for e in two.events("a")] == ["1", "3"]
+    assert (one.judged("a", "new").bins.total, one.judged("a", "new", since=250.0).bins.total) == (2, 1)
+    assert [e.prediction_id for e in two.events(["a"])] == ["1", "3"]
     assert [e.prediction_id for e in two.events(since=300.0)] == ["3"]
     one.rebuild()
     assert [sum(t.overwritten for t in s.totals().values()) for s in (one, two)] == [1, 0]
@@ -127,7 +127,7 @@ def test_every_value_of_a_full_request_and_of_many_pages(store: FeedbackStore) -
     assert store.add(sent, [False] * 2500) == ["stored"] * 2500
     assert store.add(sent, [True] * 2500) == ["repeated"] * 2500
     assert [e.prediction_id for e in store.events()] == [f"{i:05}" for i in range(2500)]
-    assert store.bins("a", "new").confidence.sum() == pytest.approx(1250, abs=1e-9)
+    assert store.judged("a", "new").bins.confidence.sum() == pytest.approx(1250, abs=1e-9)
 
 
 def fill(url: str, worker: int) -> None:
@@ -214,3 +214,15 @@ def test_what_is_committed_is_confirmed_by_the_disk_of_postgresql(url: str) -> N
         assert connection.execute(sa.select(FEEDBACK.c.prediction_id)).scalars().all() == ["1"]
     assert seen == ["on"]
     store.close()
+
+
+def test_a_rebuild_moves_no_sum_by_a_rounding(store: FeedbackStore) -> None:
+    store.add([told("1", confidence=0.7), told("2", confidence=0.71, outcome="wrong")], [False] * 2)
+    above = {"confidence": float(np.nextafter(0.7, 1)), "squared_error": float(np.nextafter(0.09, 1))}
+    with store._engine.begin() as connection:
+        connection.execute(sa.update(TOTALS).where(TOTALS.c.bin == 13).values(above))
+        connection.execute(sa.update(TOTALS).where(TOTALS.c.bin == 14).values(confidence=0.71001))
+    store.rebuild()
+    with store._engine.connect() as connection:
+        sums = connection.execute(sa.select(TOTALS.c.confidence).order_by(TOTALS.c.bin)).scalars().all()
+    assert sums == [above["confidence"], 0.71]

@@ -115,7 +115,7 @@ def test_rows_and_totals_are_those_of_the_model(
                     assert sum(t.overwritten for t in store.totals().values()) == model.overwrites[name]
             stores["one"].rebuild()
         judged = [r["label"] for i, r in model.rows.items() if i in "rst" and r["label"] != "cow"]
-        assert stores["one"].bins("a", "new").total == len(judged)
-        assert stores["one"].bins("a", "new").correct.sum() == judged.count("cat")
+        assert stores["one"].judged("a", "new").bins.total == len(judged)
+        assert stores["one"].judged("a", "new").bins.correct.sum() == judged.count("cat")
         for store in stores.values():
             store.close()

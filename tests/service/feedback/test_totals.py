@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
+from service.feedback import totals as totals_module
 from service.feedback.bins import BIN_NAMES
 from service.feedback.store import FeedbackStore
 from service.feedback.totals import FeedbackCollector
@@ -109,3 +111,43 @@ def test_a_store_that_cannot_be_read_leaves_a_gap_and_no_lower_figures(
     assert scraped(collector)[0] == good
     assert [record.getMessage() for record in caplog.records] == ["the feedback store cannot be read: disk I/O error"]
     store.close()
+
+
+def test_series_of_an_artifact_that_was_served_before_a_restart_stay(store: FeedbackStore) -> None:
+    """Else the first label that comes late makes its series appear at one, and an increase from nothing is none."""
+    first = FeedbackCollector(store.totals, store.begin)
+    first.prepare("retired")
+    before, _ = scraped(first)
+    store.add([told("1", artifact="retired", confidence=0.03)], [False])  # of the bin that the zero is kept in
+    again, _ = scraped(FeedbackCollector(store.totals, store.begin))
+    assert set(again) == set(before)
+    other = FeedbackCollector(store.totals, store.begin)
+    other.prepare("retired")
+    after, _ = scraped(other)
+    assert (before["feedback_total", "retired", "new", "0.00"], after["feedback_total", "retired", "new", "0.00"]) == (0, 1)
+    store.rebuild()
+    assert scraped(other)[0] == after
+    store.close()
+
+
+def test_a_read_that_hangs_is_given_up_and_no_other_is_begun(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(totals_module, "READ_SECONDS", 0.05)
+    go, begun = threading.Event(), []
+
+    def totals() -> totals_module.Totals:
+        begun.append(1)
+        assert go.wait(10)
+        return {}
+
+    collector = FeedbackCollector(totals)
+    collector.prepare("a")
+    with caplog.at_level(logging.ERROR):
+        assert [scraped(collector)[0] for _ in range(3)] == [{("feedback_store_up",): 0}] * 3
+    assert len(begun) == 1
+    assert set(caplog.messages) == {"the feedback store cannot be read within 0.05 s"}
+    go.set()
+    monkeypatch.setattr(totals_module, "READ_SECONDS", 10)
+    assert scraped(collector)[0]["feedback_store_up",] == 1
+    assert len(begun) == 2
