@@ -58,7 +58,8 @@ def test_ks_and_wasserstein_are_scipys_on_samples_at_the_middles(both: tuple[lis
     assert wasserstein(now, then) == pytest.approx(stats.wasserstein_distance(edges, edges, now, then), abs=1e-12)
     short = [[min(c, 40) for c in counts] for counts in both]
     if all(map(any, short)):
-        expected = stats.ks_2samp(middles(short[0]), middles(short[1]), method="asymp").statistic
+        with np.errstate(divide="ignore"):  # in the p-value of one or two samples
+            expected = stats.ks_2samp(middles(short[0]), middles(short[1]), method="asymp").statistic
         assert ks(*short) == pytest.approx(expected, abs=1e-12)
 
 
