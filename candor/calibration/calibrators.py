@@ -7,6 +7,7 @@ two probabilities equal.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -40,9 +41,10 @@ class LabelGeometry:
     is_base: Tensor
 
 
-class _Calibrator(BaseModel):
+class _Calibrator(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @abstractmethod
     def multiplier(self, labels: LabelGeometry) -> Tensor:
         """What the logits of an image are multiplied by, for each label that it may be predicted as.
 
@@ -55,7 +57,6 @@ class _Calibrator(BaseModel):
         Raises:
             InvalidInput: see `distance_factor`, for the calibrators that use it.
         """
-        raise NotImplementedError
 
     @property
     def distances(self) -> tuple[int, float]:
