@@ -7,15 +7,14 @@ on it.
 
 from __future__ import annotations
 
+from candor.calibration.limits import LEAST, PSI_LIMIT
 from monitoring.alert import RUNBOOKS, Alert, AlertTimes
 from monitoring.durations import INTERVAL
-from monitoring.rule import LEAST
 from monitoring.service_alerts import service_alerts
 from monitoring.template import COUNT, NUMBER, PERCENT, figure, value
 
 GAP = 0.1  # confidence and accuracy apart: one answer in ten
 FLOORS = 2  # ECE must be so many times what a calibrated model shows
-DRIFT = 0.2  # of PSI, as is customary
 SURGE, SURGE_FACTOR, SURGE_ERRORS = 0.1, 2, 3  # share, times the usual one, standard errors
 STARVING, STARVING_LEAST = 0.25, 20  # of the feedback that is usual, where that is at least 20
 SCOPED = ("artifact", "scope")  # labels that a figure shares with its alert
@@ -101,7 +100,7 @@ def _drift(times: AlertTimes) -> Alert:
     psi, floor = f"candor:psi:ratio{times.scored}", f"candor:psi_floor:ratio{times.scored}"
     return Alert(
         "CandorConfidenceDrift",
-        f"{psi} > {DRIFT}\n  and {psi} > {floor}\n  {_answers(times)}",
+        f"{psi} > {PSI_LIMIT}\n  and {psi} > {floor}\n  {_answers(times)}",
         times.hold,
         "warning",
         f"Confidence of {{{{ $labels.artifact }}}} on {{{{ $labels.scope }}}} labels has drifted: PSI {value(NUMBER)}",

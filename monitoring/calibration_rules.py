@@ -6,7 +6,8 @@ three sums per bin: number n_b, sum of confidence C_b, number correct K_b.
 
 from __future__ import annotations
 
-from monitoring.rule import LEAST_IN_BIN, SUM, Rule, at_least, increase
+from candor.calibration.limits import LEAST_IN_BIN
+from monitoring.rule import SUM, Rule, at_least, increase
 
 # Each of the three sums per bin, and the counter it is of.
 _SUMS = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 from candor.calibration.drift import ks_floor, psi_floor
-from monitoring.rule import LEAST, N_BINS, ON, SUM, Rule, at_least, increase
+from candor.calibration.limits import LEAST
+from monitoring.rule import N_BINS, ON, SUM, Rule, at_least, increase
 
 # Floors of a single prediction against endless ones: the factors before the sizes.
 _CHI_SQUARE = psi_floor(1, math.inf, N_BINS)

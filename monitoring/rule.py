@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from candor.calibration.limits import LEAST
+
 N_BINS = 20  # of confidence, as the service counts them
-LEAST = 50  # predictions, or labelled ones, below which there is no figure
-LEAST_IN_BIN = 10  # labelled predictions below which a bin is no candidate for MCE
 LIFETIME = "lifetime"  # in place of a window: all that the instances scraped now have counted since they started
 
 SUM = "sum by (artifact, scope)"

@@ -15,6 +15,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
+from candor.calibration.limits import LEAST
 from candor.clip.artifact import load_artifact, load_config
 from candor.errors import InvalidInput
 from candor.files import whole_directory
@@ -30,7 +31,6 @@ from cli.simulate.stream import DUSK_LIGHT, DUSK_NOISE, Stream
 from cli.simulate.timeline import Timeline, checks, recorded
 from cli.tables import distance, percent
 from monitoring.durations import seconds
-from monitoring.rule import LEAST
 from vocab_index.index import VocabularyIndex
 
 TIMELINE = "timeline.json"

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from candor.calibration.limits import PSI_LIMIT
 from candor.clip.artifact import SCOPES
 from cli.prometheus import Series
 from cli.simulate.timeline import OF_THE_MACHINE, Timeline
-from monitoring.alerts import DRIFT, GAP
+from monitoring.alerts import GAP
 
 DPI = 100
 COLOURS = {"base": "#4477aa", "new": "#ee6677"}
@@ -33,7 +34,7 @@ def draw(folder: Path, timeline: Timeline) -> list[Path]:
     """
     drift = _figure(
         timeline,
-        (("psi", "psi_floor", "PSI of confidence", (DRIFT,)), ("confidence", None, "mean confidence", ())),
+        (("psi", "psi_floor", "PSI of confidence", (PSI_LIMIT,)), ("confidence", None, "mean confidence", ())),
         "Drift: what is seen without a label",
     )
     calibration = _figure(

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from candor.calibration.limits import LEAST
 from monitoring.alerts import GAP as OFF
 from monitoring.dashboards.board import Row, board
 from monitoring.dashboards.panels import PLAIN, RED, SHARE, YELLOW, Panel, lines, rows_of_numbers, runbook
 from monitoring.dashboards.queries import SCOPED, WHOSE, Query, rule
 from monitoring.dashboards.reliability import reliability_panels
-from monitoring.rule import LEAST
 
 TEN = f'{SCOPED}, bins="10"'
 TWENTY = f'{SCOPED}, bins="20"'

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from monitoring.alerts import DRIFT
+from candor.calibration.limits import PSI_LIMIT
 from monitoring.dashboards.board import Row, board
 from monitoring.dashboards.panels import PLAIN, RED, SHARE, Panel, bars, lines, rows_of_numbers, runbook
 from monitoring.dashboards.queries import OF_ARTIFACT, SCOPED, WHOSE, Query, constant, rule
@@ -74,7 +74,9 @@ def drift_dashboard(windows: Sequence[str]) -> Dashboard:
 
 def _distances() -> tuple[Panel, ...]:
     return (
-        _distance("PSI of confidence", PSI, PLAIN, "psi", steps=((DRIFT, RED),)).links([runbook("CandorConfidenceDrift")]),
+        _distance("PSI of confidence", PSI, PLAIN, "psi", steps=((PSI_LIMIT, RED),)).links(
+            [runbook("CandorConfidenceDrift")]
+        ),
         _distance("Kolmogorov-Smirnov distance", KS, PLAIN, "ks"),
         lines("Wasserstein distance", WASSERSTEIN, PLAIN, Query(rule("candor:wasserstein:ratio"), WHOSE), least=0),
         lines(

@@ -12,13 +12,10 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from candor.calibration import drift, scores
 from candor.calibration.bins import ReliabilityBins
+from candor.calibration.limits import LEAST, LEAST_IN_BIN, PSI_LIMIT
 from service.feedback.tallies import ScopeTotals
 from service.metrics.counted import Counted
 from service.reference import ScopeReference
-
-LEAST = 50  # predictions, from which on it is said whether they drifted
-LEAST_IN_BIN = 10  # that a bin holds to be looked at for MCE
-LIMIT = 0.2  # of PSI, as is customary; below it a difference is too small to matter, however sure it is
 
 # NaN is null: JSON has none
 Defined = Annotated[float | None, BeforeValidator(lambda value: None if value is None or math.isnan(value) else value)]
@@ -62,7 +59,7 @@ class Drift(BaseModel):
     ks_floor: Defined = Field(description="what that exceeds by chance in 1 of 100 cases")
     wasserstein: Defined = Field(description="how far confidence moved on average")
     drifted: bool | None = Field(
-        description=f"whether PSI is above {LIMIT} and above its floor; null without a reference or {LEAST} predictions"
+        description=f"whether PSI is above {PSI_LIMIT} and above its floor; null without a reference or {LEAST} predictions"
     )
 
 
@@ -165,7 +162,7 @@ def drift_of(counts: NDArray[np.float64], mean_confidence: float, reference: Sco
         ks=drift.ks(counts, then),
         ks_floor=drift.ks_floor(n, m),
         wasserstein=drift.wasserstein(counts, then),
-        drifted=psi > max(LIMIT, floor) if there and n >= LEAST else None,
+        drifted=psi > max(PSI_LIMIT, floor) if there and n >= LEAST else None,
     )
 
 
