@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Double,
     Index,
     Integer,
@@ -15,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 METADATA = MetaData()
 VERSION_TABLE = "candor_feedback_version"  # alembic's own; the database may be shared with others, hence the names
@@ -68,3 +72,14 @@ COUNTS = Table(
     Column("what", String(24), primary_key=True),
     Column("count", BigInteger, nullable=False),
 )
+
+
+def inserting(connection: Connection, table: Table) -> Any:
+    """An insert that may say what is done where a row is there: its `on_conflict_...` is of either database's own.
+
+    Args:
+        connection: to the database.
+        table: of the rows.
+    """
+    # Any: the two have the same shape, but no type in common that has it
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

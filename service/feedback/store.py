@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from candor.clip.templates import readable
 from service.feedback.bins import bin_of
@@ -14,7 +13,7 @@ from service.feedback.database import READS, open_database, open_existing, promi
 from service.feedback.judged import judged
 from service.feedback.receipt import Outcome
 from service.feedback.records import Feedback, StoredFeedback, row_of, stored_of
-from service.feedback.schema import FEEDBACK
+from service.feedback.schema import FEEDBACK, inserting
 from service.feedback.tallies import OUTSIDE, ScopeTotals, Tally, begin, recount, totals_of
 
 __all__ = ["Feedback", "FeedbackStore", "Status", "StoredFeedback"]
@@ -190,11 +189,9 @@ _CHANGE = (
 
 def _insert(connection: Connection, feedback: Sequence[Feedback], replica: str) -> set[str]:
     """Insert what is not there yet; ids that were inserted. Ids are sorted: two transactions never wait for each other."""
-    # two functions of the same shape, but mypy knows no type for both
-    inserting: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(FEEDBACK)
-    inserting = inserting.on_conflict_do_nothing(index_elements=[FEEDBACK.c.prediction_id])
+    insert = inserting(connection, FEEDBACK).on_conflict_do_nothing(index_elements=[FEEDBACK.c.prediction_id])
     rows = [row_of(each, replica) for each in feedback]
-    return set(connection.execute(inserting.returning(FEEDBACK.c.prediction_id), rows).scalars())
+    return set(connection.execute(insert.returning(FEEDBACK.c.prediction_id), rows).scalars())
 
 
 def _labels(connection: Connection, ids: Sequence[str]) -> dict[str, str]:

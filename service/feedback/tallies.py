@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Insert, Row, Table, case, delete, func, insert, literal, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 
 from candor.calibration.bins import ReliabilityBins
 from candor.clip.artifact import SCOPES
 from service.feedback.bins import N_BINS
-from service.feedback.schema import COUNTS, FEEDBACK, TOTALS
+from service.feedback.schema import COUNTS, FEEDBACK, TOTALS, inserting
 
 OUTSIDE = "outside"
 OVERWRITTEN = "overwritten"
@@ -116,10 +115,10 @@ def _unless_the_same(new: dict[str, Any], present: dict[str, Any] | None) -> dic
 
 def begin(connection: Connection, replica: str, artifact: str) -> None:
     """Have totals of an artifact, at zero where there are none: those of labels that come after a restart count on."""
-    # two functions of the same shape, but mypy knows no type for both
-    inserting: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(TOTALS)
     nothing = {"replica": replica, "artifact": artifact, "bin": 0} | dict.fromkeys(SUMS, 0)
-    connection.execute(inserting.on_conflict_do_nothing(), [nothing | {"scope": scope} for scope in SCOPES])
+    connection.execute(
+        inserting(connection, TOTALS).on_conflict_do_nothing(), [nothing | {"scope": scope} for scope in SCOPES]
+    )
 
 
 def totals_of(connection: Connection, replica: str) -> dict[tuple[str, str], ScopeTotals]:
@@ -152,9 +151,8 @@ def _scope_totals(rows: Sequence[Row[Any]], counts: dict[str, int]) -> ScopeTota
 
 def _adding(connection: Connection, table: Table) -> Insert:
     """The insert that adds to what is there."""
-    # two functions of the same shape, but mypy knows no type for both
-    inserting: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    insert_ = inserting(connection, table)
     sums = [column.name for column in table.columns if not column.primary_key]
-    added = {name: table.c[name] + inserting.excluded[name] for name in sums}
-    result: Insert = inserting.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
+    added = {name: table.c[name] + insert_.excluded[name] for name in sums}
+    result: Insert = insert_.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
     return result
