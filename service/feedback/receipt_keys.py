@@ -11,10 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from candor.errors import InvalidInput
 from candor.files import write_new
+from service.secret_text import checked
 from service.watched_file import WatchedFile
 
 log = logging.getLogger("candor.keys")
@@ -116,12 +117,7 @@ def read_receipt_keys(text: str) -> ReceiptKeySet:
     Raises:
         InvalidInput: it is damaged; the message holds nothing of it.
     """
-    try:
-        return ReceiptKeySet.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"not a file of receipt keys: {where + ': ' if where else ''}{first['msg']}") from None
+    return checked(ReceiptKeySet, text, "a file of receipt keys")
 
 
 def write_receipt_keys(keys: ReceiptKeySet) -> str:

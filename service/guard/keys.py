@@ -12,10 +12,10 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from candor.errors import InvalidInput
 from service.guard.access import Role
+from service.secret_text import checked
 
 PREFIX = "candor_"  # lets secret scanners find one that got out
 KEY_BYTES = 32
@@ -71,12 +71,7 @@ def read_keys(text: str) -> KeySet:
     Raises:
         InvalidInput: it is damaged; the message holds nothing of it.
     """
-    try:
-        return KeySet.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"not a file of keys: {where + ': ' if where else ''}{first['msg']}") from None
+    return checked(KeySet, text, "a file of keys")
 
 
 def write_keys(keys: KeySet) -> str:
