@@ -10,8 +10,10 @@ from service.feedback.label_hashes import among, compared
 
 Known: TypeAlias = Literal["true", "false", "unscored"]
 Outcome: TypeAlias = Literal["correct", "wrong", "outside"]
+Refused: TypeAlias = Literal["invalid", "expired", "conflict"]  # why feedback is not taken
 
 KNOWN: tuple[Known, ...] = get_args(Known)
+REFUSED: tuple[Refused, ...] = get_args(Refused)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from candor.clip.templates import readable
 from service.errors import ApiError
 from service.feedback.database import reason
-from service.feedback.receipt import Outcome
+from service.feedback.receipt import Outcome, Refused
 from service.feedback.receipts import ReceiptRefused, Receipts, open_receipts
 from service.feedback.replica import replica_id
 from service.feedback.store import Feedback, FeedbackStore, Status
@@ -26,8 +26,6 @@ from service.settings import Settings
 log = logging.getLogger("candor.feedback")
 
 Answer = dict[str, Any]
-
-Refused = Literal["invalid", "expired", "conflict"]
 
 FILE = "feedback.db"  # in the state directory
 AT_ONCE = 2000  # labels in one transaction, of several requests

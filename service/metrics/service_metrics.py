@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from candor.calibration.open_set import ScoreName
 from service.errors import CODES
+from service.feedback.receipt import REFUSED, Refused
 from service.metrics.counted import Counted, counted
 from service.metrics.families import AnswerFamilies, Maker
 from service.metrics.recorder import Recorder
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 Stage = Literal["decode", "queue", "encode", "labels", "score", "answer"]
 
-FeedbackRefused = Literal["invalid", "expired", "conflict"]
-
-FEEDBACK_REFUSED: tuple[FeedbackRefused, ...] = ("invalid", "expired", "conflict")
 STAGES: tuple[Stage, ...] = ("decode", "queue", "encode", "labels", "score", "answer")
 LABEL_BUCKETS = [2, 5, 10, 20, 50, 100, 200, 500, 1000]
 STAGE_BUCKETS = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]
@@ -53,7 +51,7 @@ class ServiceMetrics:
         rejected = make.counter("rejected_total", "Requests, and images of several, refused, by error code", ["code"])
         self._rejected = {code: rejected.labels(code) for code in CODES.values()}
         feedback = make.counter("feedback_refused_total", "True labels that were refused", ["reason"])
-        self._feedback_refused = {reason: feedback.labels(reason) for reason in FEEDBACK_REFUSED}
+        self._feedback_refused = {reason: feedback.labels(reason) for reason in REFUSED}
         if take_over:
             refusals.export(lambda code, number: self._rejected[code].inc(number))
 
@@ -100,7 +98,7 @@ class ServiceMetrics:
         yield
         self.stage(stage, time.perf_counter() - started)
 
-    def feedback_refused(self, reason: FeedbackRefused) -> None:
+    def feedback_refused(self, reason: Refused) -> None:
         """Count a true label that was refused: its receipt was none of ours or had expired, or another label was kept."""
         self._feedback_refused[reason].inc()
 
