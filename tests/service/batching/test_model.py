@@ -193,6 +193,7 @@ def test_limits_are_measured_once_a_tower_and_printed(
     assert model.max_batch == found.max_batch
     assert 1 <= model.text_chunk <= 256
     assert f"1 threads, batches of up to {found.max_batch} images" in caplog.text
+    assert f"{model.text_chunk} labels at a time" in caplog.text
     assert Model(Classifier(tiny_clip), settings, workers).measure() is found
 
 

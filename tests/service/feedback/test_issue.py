@@ -122,9 +122,7 @@ def test_the_evidence_holds_the_factors_of_the_predicted_label(tmp_path: Path, t
                 place = label_set.labels.index(prediction.label)
                 assert prediction.evidence
                 assert prediction.evidence.multiplier == label_set.multiplier.tolist()[place]
-                assert label_set.gamma is not None
                 assert prediction.evidence.gamma == label_set.gamma.tolist()[place]
-        assert sets[0].gamma is not None
         gammas.append(sets[0].gamma.tolist())
         multipliers.append(sets[0].multiplier.tolist())
     assert gammas[0] == gammas[2] != gammas[1]  # that of the nearest base label alone

@@ -229,8 +229,6 @@ def test_settings_name_the_store(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     by_default = open_feedback(Settings(state=tmp_path / "state"))
     other = open_feedback(Settings(state=tmp_path / "state", feedback=f"sqlite:///{tmp_path}/other.db"))
-    assert by_default is not None
-    assert other is not None
     assert (tmp_path / "state" / "feedback.db").is_file()
     assert (tmp_path / "other.db").is_file()
     assert by_default.store._replica == other.store._replica == (tmp_path / "state" / "replica").read_text()
