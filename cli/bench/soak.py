@@ -40,7 +40,8 @@ def soak(
     2 to 100 labels, new label sets all the time so that caches turn over, open set on and off, one in twenty to be refused.
     A service of its own gets a label cache of 8 MB, which is full soon; one of yours should have a small one too.
     Exit code 1 if memory of the last fifth is 2 % above that of the second, median latency 25 %, or an answer was wrong.
-    Ctrl-C ends it early with what was found. The load generator shares the machine; nothing else should run meanwhile.
+    Ctrl-C ends it early with what was found. The load generator shares the machine; nothing else should run meanwhile. On a
+    virtual machine `stolen` is what its host gave to others: if it moves, latency tells of them and not of the service.
     """
     if (url is None) != (pid is None):
         raise InvalidInput("give both --url and --pid of a running service, or neither")
@@ -83,10 +84,10 @@ def _show_interval(found: Soak) -> None:
     """One line an interval, on stderr: stdout is for the figures."""
     if not found.intervals:
         errors.print(f"saturation {found.saturation:.1f} requests/s; sending {found.rate:.1f}")
-        errors.print("   minute  requests  errors  p50 ms  p95 ms  memory MB")
+        errors.print("   minute  requests  errors  p50 ms  p95 ms  memory MB  stolen %")
         return
     last = found.intervals[-1]
-    figures = f"{1000 * last.p50:7.1f} {1000 * last.p95:7.1f} {last.memory / 2**20:10.1f}"
+    figures = f"{1000 * last.p50:7.1f} {1000 * last.p95:7.1f} {last.memory / 2**20:10.1f} {100 * last.stolen:9.1f}"
     errors.print(f"{last.begun / 60:9.1f} {last.requests:9d} {last.errors:7d} {figures}")
 
 

@@ -39,6 +39,11 @@ def cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+def stolen_seconds() -> float:
+    """Time, a core, that a virtual machine has waited for its host since it started; 0 where the system does not tell."""
+    return float(getattr(psutil.cpu_times(), "steal", 0.0)) / (psutil.cpu_count() or 1)
+
+
 def serving_process(port: int) -> psutil.Process:
     """The process below this one that answers on a loopback port.
 

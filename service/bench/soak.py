@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 
 from candor.errors import CandorError
+from service.bench.processes import stolen_seconds
 from service.bench.soak_traffic import SoakRequest, traffic
 
 REFUSALS = (400, 415, 422)
@@ -53,7 +54,10 @@ class SoakSetting:
 
 @dataclass(frozen=True)
 class Interval:
-    """What happened in one interval; latencies and their quantiles in seconds, memory in bytes."""
+    """What happened in one interval; latencies and their quantiles in seconds, memory in bytes.
+
+    `stolen` is the share of the machine's processor time that its host gave to others: where it moves, so does latency.
+    """
 
     begun: float
     requests: int
@@ -61,6 +65,7 @@ class Interval:
     p50: float
     p95: float
     memory: float
+    stolen: float
 
 
 @dataclass
@@ -209,7 +214,7 @@ class _Soaking:
             await asyncio.sleep(min(1.0, self._setting.interval / 5))
 
     async def _tell_intervals(self, found: Soak) -> None:
-        start, told = time.perf_counter(), 0
+        start, told, stolen = time.perf_counter(), 0, stolen_seconds()
         for number in count(1):
             begun = (number - 1) * self._setting.interval
             if begun >= self._setting.seconds - self._setting.interval / 2:
@@ -218,7 +223,9 @@ class _Soaking:
             latencies, sizes, errors = self._latencies, self._sizes or [self._memory()], found.errors
             self._latencies, self._sizes = [], []
             p50, p95 = _quantiles(latencies)
-            found.intervals.append(Interval(begun, len(latencies), errors - told, p50, p95, statistics.fmean(sizes)))
+            before, stolen = stolen, stolen_seconds()
+            share, memory = (stolen - before) / self._setting.interval, statistics.fmean(sizes)
+            found.intervals.append(Interval(begun, len(latencies), errors - told, p50, p95, memory, share))
             told = errors
             self._tell(found)
 

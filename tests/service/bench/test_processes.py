@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from candor.errors import CandorError
 from service.bench.cells import Turn
 from service.bench.load import send
-from service.bench.processes import Helper, cpu_seconds, serving_process
+from service.bench.processes import Helper, cpu_seconds, serving_process, stolen_seconds
 from service.bench.raw import repeat
 from service.bench.target import total
 from service.bench.traffic import Body
@@ -29,6 +30,14 @@ def burn(seconds: float) -> tuple[int, float]:
     while time.process_time() - start < seconds:
         pass
     return os.getpid(), time.process_time() - start
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs Linux")
+def test_stolen_time_is_the_kernels() -> None:
+    """The eighth number behind `cpu` in /proc/stat, in ticks, of all cores together."""
+    ticks = int(Path("/proc/stat").read_text().split()[8])
+    cores = sum(line.startswith("cpu") for line in Path("/proc/stat").read_text().splitlines()) - 1
+    assert stolen_seconds() == pytest.approx(ticks / os.sysconf("SC_CLK_TCK") / cores, abs=0.5)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import pytest
@@ -45,7 +45,7 @@ def test_traffic_is_a_mix_and_the_same_for_a_seed() -> None:
 
 
 def figures(memory: list[float], p50: list[float]) -> Soak:
-    return Soak(10, 8, [Interval(i, 100, 0, p, 2 * p, m) for i, (m, p) in enumerate(zip(memory, p50, strict=True))])
+    return Soak(10, 8, [Interval(i, 100, 0, p, 2 * p, m, 0.0) for i, (m, p) in enumerate(zip(memory, p50, strict=True))])
 
 
 def test_growth_and_drift_leave_the_first_fifth_out() -> None:
@@ -96,9 +96,11 @@ def server(answer: Any) -> Iterator[str]:
     thread.join(5)
 
 
-def test_a_run_sees_leaks_and_wrong_answers() -> None:
-    """Every answer is 200, those to bad requests too; memory doubles with every question about it."""
+def test_a_run_sees_leaks_and_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every answer is 200, those to bad requests too; memory grows with every question about it; the host takes a fifth."""
     seen = []
+    stolen = count()
+    monkeypatch.setattr("service.bench.soak.stolen_seconds", lambda: 0.03 * next(stolen))  # of intervals of 0.15 s
 
     async def answer(request: web.Request) -> web.Response:
         seen.append(await request.read())
@@ -116,6 +118,7 @@ def test_a_run_sees_leaks_and_wrong_answers() -> None:
     assert sum(interval.requests for interval in found.intervals) == pytest.approx(found.rate * 1.5, rel=0.6)
     assert all(0.02 < interval.p50 <= interval.p95 for interval in found.intervals if interval.requests)
     assert found.growth > 0.1
+    assert [interval.stolen for interval in found.intervals] == pytest.approx([0.2] * 10)
     assert set(found.faults) <= {"200 to a bad request"}
     assert not found.interrupted
 
