@@ -17,6 +17,7 @@ from service.guard.drain import Traffic
 from service.guard.last_resort import LastResort
 from service.guard.log import configure_logs
 from service.lifecycle import Lifecycle
+from service.memory import give_back
 from service.native import ROUTE, JsonOnly, classify_items
 from service.noted_batch import NotedBatch
 from service.pace import steady
@@ -47,6 +48,7 @@ async def load() -> None:
         lifecycle.at_end = engine.feedback.store.close
     app.state.engine = engine
     app.state.following = asyncio.create_task(activator.follow(engine))
+    app.state.giving_back = asyncio.create_task(give_back())
 
 
 @bentoml.asgi_app(app, path="/")
