@@ -17,8 +17,10 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/candor demo --out runs/demo --replace
 
+# What runs a service takes every core, and measures: one at a time. The rest runs side by side, a file in one process.
 test: lint types imports
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu and not e2e" --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m "e2e and not gpu"
 
 lint: setup
 	$(BIN)/ruff check .
