@@ -27,7 +27,7 @@ CACHE, CACHE_BYTES = "CANDOR_LABEL_CACHE_BYTES", 8 * 2**20  # small, so that it 
 def soak(
     minutes: Annotated[float, typer.Option(help="of steady load", min=0.05, max=10_000)] = 30,
     load: Annotated[float, typer.Option(help="share of the throughput at saturation", min=0.01, max=1.5)] = 0.8,
-    probe: Annotated[float, typer.Option(help="seconds of the closed loop that finds that throughput", min=1)] = 20,
+    probe: Annotated[float, typer.Option(help="seconds of the closed loop that finds that throughput", min=1)] = 60,
     artifact: Annotated[Path | None, typer.Option(help="prompt artifact to serve; without one: zero-shot")] = None,
     index: Annotated[Path | None, typer.Option(help="vocabulary index to serve")] = None,
     url: Annotated[str | None, typer.Option(help="a running service instead of one of its own; needs --pid")] = None,

@@ -42,7 +42,7 @@ class SoakSetting:
 
     seconds: float = 1800
     load: float = 0.8
-    probe_seconds: float = 20
+    probe_seconds: float = 60
     clients: int = 16
     seed: int = 0
 
