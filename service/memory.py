@@ -2,6 +2,7 @@
 
 glibc keeps what a thread has freed, where anything in use lies behind it. Each peak of requests in flight leaves some
 there, so the memory of a service that is well creeps for hours, and nobody can tell it from a leak.
+malloc_trim(3) gives whole free pages back wherever they lie.
 """
 
 from __future__ import annotations

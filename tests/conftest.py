@@ -53,6 +53,6 @@ def glyph_clip() -> Backbone:
 def postgres() -> Iterator[str]:
     """The URL of a real PostgreSQL of this run's own, without a database."""
     if POSTGRES is None:
-        pytest.skip("needs PostgreSQL")
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
     with running_postgres() as server:
         yield server

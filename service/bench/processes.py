@@ -40,7 +40,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def stolen_seconds() -> float:
-    """Time, a core, that a virtual machine has waited for its host since it started; 0 where the system does not tell."""
+    """Seconds since boot, mean over cores, in which the host ran others (Linux's `steal`); 0 where nobody tells."""
     return float(getattr(psutil.cpu_times(), "steal", 0.0)) / (psutil.cpu_count() or 1)
 
 
