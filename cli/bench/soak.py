@@ -17,8 +17,9 @@ import typer
 from candor.errors import InvalidInput
 from cli.console import console, errors, one_line_errors, progress_bar
 from cli.server import running_service
+from service.bench.ageing import AgeingSetting, compare_with_fresh
 from service.bench.processes import serving_process
-from service.bench.soak import MOST_DRIFT, MOST_GROWTH, Soak, SoakSetting, run_soak
+from service.bench.soak import MOST_AGEING, MOST_DRIFT, MOST_GROWTH, Soak, SoakSetting, run_soak
 
 CACHE, CACHE_BYTES = "CANDOR_LABEL_CACHE_BYTES", 8 * 2**20  # small, so that it is full and turns over within minutes
 
@@ -32,16 +33,20 @@ def soak(
     index: Annotated[Path | None, typer.Option(help="vocabulary index to serve")] = None,
     url: Annotated[str | None, typer.Option(help="a running service instead of one of its own; needs --pid")] = None,
     pid: Annotated[int | None, typer.Option(help="process of that service that holds the model", min=1)] = None,
+    pairs: Annotated[int, typer.Option(help="of turns, aged and fresh, 4 s each; 0: no comparison", min=0)] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
 ) -> None:
     """Steady load for a long time: does memory grow, does latency creep, is every answer right?
 
     Finds the throughput at saturation, then sends requests at random times (an open loop) at a share of it: forms and JSON,
     2 to 100 labels, new label sets all the time so that caches turn over, open set on and off, one in twenty to be refused.
-    A service of its own gets a label cache of 8 MB, which is full soon; one of yours should have a small one too.
-    Exit code 1 if memory of the last fifth is 2 % above that of the second, median latency 25 %, or an answer was wrong.
+    A service of its own gets a label cache of 8 MB, which is full soon; one of yours should have a small one too. Behind
+    the load a fresh service is started beside it, and both answer the same requests in alternate turns (--pairs).
+    Exit code 1 if memory of the last fifth is 2 % above that of the second, median latency 10 % above the fresh service's
+    (without one: 25 % above that of the second fifth), or an answer was wrong.
     Ctrl-C ends it early with what was found. The load generator shares the machine; nothing else should run meanwhile. On a
-    virtual machine `stolen` is what its host gave to others: if it moves, latency tells of them and not of the service.
+    virtual machine `stolen` is what its host gave to others: where it moves, latency under load tells of them, and only the
+    comparison with a fresh service tells of this one.
     """
     if (url is None) != (pid is None):
         raise InvalidInput("give both --url and --pid of a running service, or neither")
@@ -57,6 +62,10 @@ def soak(
             _show_interval(found)
 
         found = run_soak(address, lambda: int(process.memory_info().rss), setting, tell)
+        if pairs and url is None and not found.interrupted:
+            bar.update(task, total=None, description="beside a fresh service")
+            with _own_service(artifact, index) as fresh:
+                found.ageing = compare_with_fresh(address, fresh, AgeingSetting(pairs=pairs))
     if as_json:
         console.print_json(json.dumps(found.document() | {"setting": vars(setting)}))
     else:
@@ -73,11 +82,17 @@ def _service(
             raise InvalidInput(f"there is no process {pid}")
         yield url.rstrip("/"), psutil.Process(pid)
         return
+    with _own_service(artifact, index) as own:
+        yield own, serving_process(int(urlsplit(own).port or 0))
+
+
+@contextmanager
+def _own_service(artifact: Path | None, index: Path | None) -> Iterator[str]:
     with (
         tempfile.TemporaryDirectory(prefix="candor-soak-") as logs,
-        running_service(artifact, index, Path(logs) / "service.log", environment={CACHE: str(CACHE_BYTES)}) as own,
+        running_service(artifact, index, Path(logs) / "service.log", environment={CACHE: str(CACHE_BYTES)}) as url,
     ):
-        yield own, serving_process(int(urlsplit(own).port or 0))
+        yield url
 
 
 def _show_interval(found: Soak) -> None:
@@ -96,5 +111,10 @@ def _show(found: Soak) -> None:
     console.print(f"{sent} requests at {found.rate:.1f} a second, {found.errors} errors {found.faults or ''}")
     console.print(f"memory of the last fifth against the second: {found.growth:+.2%} (at most {MOST_GROWTH:+.0%})")
     console.print(f"median latency of the last fifth by that of the second: {found.drift:.2f} (at most {MOST_DRIFT:.2f})")
+    if found.ageing:
+        console.print(
+            f"median latency by a fresh service's, in alternate turns: {found.ageing.ratio:.2f} (at most {MOST_AGEING:.2f})"
+            f", {found.ageing.wrong} errors"
+        )
     stopped = "stopped early; " if found.interrupted else ""
     console.print(f"{stopped}{'steady' if found.sound else 'NOT steady'}")

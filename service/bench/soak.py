@@ -19,13 +19,14 @@ from typing import Any
 import aiohttp
 
 from candor.errors import CandorError
+from service.bench.ageing import Ageing
 from service.bench.processes import stolen_seconds
 from service.bench.soak_traffic import SoakRequest, traffic
 
-REFUSALS = (400, 415, 422)
 PATIENCE = 30.0  # seconds an answer may take
 MOST_IN_FLIGHT = 400  # behind that the service has been lost: what is not sent then is an error
 MOST_GROWTH, MOST_DRIFT = 0.02, 1.25
+MOST_AGEING = 1.1  # less than MOST_DRIFT: both sides of that ratio meet the same machine
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Soak:
         intervals: in their order.
         faults: how many of each kind of error there were.
         interrupted: whether it was stopped before its time.
+        ageing: the service behind all that beside a fresh one; None where nobody compared them.
     """
 
     saturation: float
@@ -85,6 +87,7 @@ class Soak:
     intervals: list[Interval] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
+    ageing: Ageing | None = None
 
     @property
     def growth(self) -> float:
@@ -98,18 +101,25 @@ class Soak:
 
     @property
     def errors(self) -> int:
-        """Answers that were not what their request asks for."""
+        """Answers of the soak that were not what their request asks for."""
         return sum(self.faults.values())
 
     @property
+    def keeps_pace(self) -> bool:
+        """Whether latency does not creep: below MOST_AGEING beside a fresh service, or without one MOST_DRIFT over time."""
+        return self.ageing.ratio < MOST_AGEING if self.ageing else self.drift < MOST_DRIFT
+
+    @property
     def sound(self) -> bool:
-        """Whether memory grew less than MOST_GROWTH, latency less than MOST_DRIFT, and every answer was right."""
-        return self.growth < MOST_GROWTH and self.drift < MOST_DRIFT and not self.errors
+        """Whether memory grew less than MOST_GROWTH, latency does not creep, and every answer was right."""
+        wrong = self.errors + (self.ageing.wrong if self.ageing else 0)
+        return self.growth < MOST_GROWTH and self.keeps_pace and not wrong
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
         figures = {"growth": self.growth, "drift": self.drift, "errors": self.errors, "sound": self.sound}
-        document: dict[str, Any] = _known(asdict(self) | figures)
+        beside = {"aged_by_fresh": self.ageing.ratio if self.ageing else None}
+        document: dict[str, Any] = _known(asdict(self) | figures | beside)
         return document
 
 
@@ -201,7 +211,7 @@ class _Soaking:
         except aiohttp.ClientError as error:
             return self._blame(type(error).__name__)
         self._latencies.append(time.perf_counter() - due)
-        if status not in (REFUSALS if request.refused else (200,)):
+        if not request.is_met_by(status):
             self._blame(f"{status} to a {'bad' if request.refused else 'good'} request")
         return None
 

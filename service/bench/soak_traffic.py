@@ -16,6 +16,7 @@ THINGS = ("umbrella", "anchor", "snowman", "heart", "peace symbol", "yin yang", 
 SIZES = (2, 5, 20, 100)  # labels of the sets that come again and again
 NEW, BAD = 0.15, 0.05  # share of requests with new labels, and of those that must be refused
 BOUNDARY = "soak"
+REFUSALS = (400, 415, 422)
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ class SoakRequest:
 
     Attributes:
         body, content_type: of POST /v1/classify.
-        refused: whether it must be refused with 400, 415 or 422 instead of answered.
+        refused: whether it must be refused with one of REFUSALS instead of answered.
     """
 
     body: bytes
     content_type: str
     refused: bool = False
+
+    def is_met_by(self, status: int) -> bool:
+        """Whether an answer with that HTTP status is what the request asks for."""
+        return status in (REFUSALS if self.refused else (200,))
 
 
 def traffic(seed: int) -> Iterator[SoakRequest]:

@@ -25,6 +25,8 @@ def test_thirty_seconds() -> None:
         "4",
         "--load",
         "0.5",
+        "--pairs",
+        "3",
         "--json",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
@@ -35,5 +37,8 @@ def test_thirty_seconds() -> None:
     sent = sum(interval["requests"] for interval in found["intervals"])
     assert sent == pytest.approx(found["rate"] * 30, rel=0.3)
     assert found["rate"] == pytest.approx(found["saturation"] / 2)
+    assert len(found["ageing"]["aged"]) == len(found["ageing"]["fresh"]) == 3
+    assert found["ageing"]["wrong"] == 0
+    assert found["aged_by_fresh"] == pytest.approx(1, abs=0.7)  # nothing has aged in half a minute, on whatever machine
     assert all(100e6 < interval["memory"] < 4e9 for interval in found["intervals"])
     assert done.stderr.count("\n") >= 12  # the rate, a head, and a line an interval

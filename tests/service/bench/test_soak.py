@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from service.bench.ageing import BODIES, Ageing, AgeingSetting, compare_with_fresh
 from service.bench.soak import Interval, Soak, SoakSetting, run_soak
 from service.bench.soak_traffic import SoakRequest, traffic
 
@@ -58,6 +59,21 @@ def test_growth_and_drift_leave_the_first_fifth_out() -> None:
     assert not figures([100] * 10, [1.0] * 8 + [1.3] * 2).sound
     found.faults["500 to a good request"] = 1
     assert not found.sound
+
+
+def test_beside_a_fresh_service_time_says_nothing() -> None:
+    """Pairs of 1.2 / 1.0, .5 / 1.0 and 4.2 / 4.0: the median is 1.05, whatever the latency of the soak did meanwhile."""
+    found = figures([100] * 10, [1.0] * 8 + [9.0] * 2)
+    assert not found.sound
+    found.ageing = Ageing((1.2, 0.5, 4.2), (1.0, 1.0, 4.0), 0)
+    assert found.ageing.ratio == pytest.approx(1.05)
+    assert found.sound
+    assert found.document()["aged_by_fresh"] == pytest.approx(1.05)
+    found.ageing = Ageing((1.2, 0.5, 4.2), (1.0, 1.0, 4.0), 1)
+    assert not found.sound
+    found.ageing = Ageing((1.2, 0.5, 4.8), (1.0, 1.0, 4.0), 0)
+    assert not found.sound
+    assert figures([100] * 10, [1.0] * 10).document()["aged_by_fresh"] is None
 
 
 def test_too_short_a_soak_is_not_sound() -> None:
@@ -121,6 +137,30 @@ def test_a_run_sees_leaks_and_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> 
     assert [interval.stolen for interval in found.intervals] == pytest.approx([0.2] * 10)
     assert set(found.faults) <= {"200 to a bad request"}
     assert not found.interrupted
+
+
+def test_an_aged_service_is_told_from_a_fresh_one() -> None:
+    """One takes 30 ms an answer and the other 10, and each is asked the same; the older one refuses nothing."""
+    seen: dict[str, list[bytes]] = {"aged": [], "fresh": []}
+
+    async def aged(request: web.Request) -> web.Response:
+        seen["aged"].append(await request.read())
+        await asyncio.sleep(0.03)
+        return web.json_response({})
+
+    async def fresh(request: web.Request) -> web.Response:
+        seen["fresh"].append(body := await request.read())
+        await asyncio.sleep(0.01)
+        return web.json_response({}, status=200 if body in good else 422)
+
+    setting = AgeingSetting(pairs=3, seconds=0.3, clients=2)
+    good = {request.body for request in islice(traffic(setting.seed), BODIES) if not request.refused}
+    with server(aged) as old, server(fresh) as new:
+        found = compare_with_fresh(old, new, setting)
+    assert len(found.aged) == len(found.fresh) == 3
+    assert 1.5 < found.ratio < 3.5
+    assert found.wrong == sum(body not in good for body in seen["aged"]) > 0
+    assert seen["aged"][:5] == seen["fresh"][:5]
 
 
 def test_what_is_stopped_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
