@@ -14,7 +14,8 @@ from service.batching.limits import choose_batch, choose_chunk, choose_threads, 
         (0.0, 6, 6, [1, 2, 4, 6]),
         (0.0, 1, 1, [1]),
         (1.0, 8, 1, [1, 2]),  # nothing does
-        (0.8, 64, 4, [1, 2, 4, 8]),  # 1, 0.9, 0.85, 0.825: the last is within 5 % of the one before
+        (0.2, 64, 8, [1, 2, 4, 8, 16]),  # 1, 0.6, 0.4, 0.3, 0.25: the last is 5/6 of the one before, more than 0.8
+        (0.7, 64, 1, [1, 2]),  # 1, 0.85: a second core for 15 % does not pay
     ],
 )
 def test_threads(serial: float, most: int, chosen: int, tried: list[int]) -> None:
