@@ -6,7 +6,7 @@ import json
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,11 +17,12 @@ import typer
 from candor.errors import InvalidInput
 from cli.console import console, errors, one_line_errors, progress_bar
 from cli.server import running_service
-from service.bench.ageing import AgeingSetting, compare_with_fresh
+from service.bench.ageing import Ageing, TurnSetting, compare
 from service.bench.processes import serving_process
 from service.bench.soak import MOST_AGEING, MOST_DRIFT, MOST_GROWTH, Soak, SoakSetting, run_soak
 
 CACHE, CACHE_BYTES = "CANDOR_LABEL_CACHE_BYTES", 8 * 2**20  # small, so that it is full and turns over within minutes
+BEHIND_SEED = TurnSetting.seed + 1
 
 
 @one_line_errors
@@ -33,39 +34,42 @@ def soak(
     index: Annotated[Path | None, typer.Option(help="vocabulary index to serve")] = None,
     url: Annotated[str | None, typer.Option(help="a running service instead of one of its own; needs --pid")] = None,
     pid: Annotated[int | None, typer.Option(help="process of that service that holds the model", min=1)] = None,
-    pairs: Annotated[int, typer.Option(help="of turns, aged and fresh, 4 s each; 0: no comparison", min=0)] = 16,
+    pairs: Annotated[int, typer.Option(help="of turns beside a twin, 4 s each, before and behind; 0: no twin", min=0)] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
 ) -> None:
     """Steady load for a long time: does memory grow, does latency creep, is every answer right?
 
     Finds the throughput at saturation, then sends requests at random times (an open loop) at a share of it: forms and JSON,
     2 to 100 labels, new label sets all the time so that caches turn over, open set on and off, one in twenty to be refused.
-    A service of its own gets a label cache of 8 MB, which is full soon; one of yours should have a small one too. Behind
-    the load a fresh service is started beside it, and both answer the same requests in alternate turns (--pairs).
-    Exit code 1 if memory of the last fifth is 2 % above that of the second, median latency 10 % above the fresh service's
-    (without one: 25 % above that of the second fifth), or an answer was wrong.
+    A service of its own gets a label cache of 8 MB, which is full soon; one of yours should have a small one too. Beside it
+    a twin is started that rests: before the load and behind it both answer the same requests in alternate turns, and what
+    changed in the ratio of their latencies is ageing, whatever the machine did meanwhile.
+    Exit code 1 if memory of the last fifth is 2 % above that of the second, the service has aged by 10 % (without a twin:
+    median latency of the last fifth is 25 % above that of the second), or an answer was wrong.
     Ctrl-C ends it early with what was found. The load generator shares the machine; nothing else should run meanwhile. On a
-    virtual machine `stolen` is what its host gave to others: where it moves, latency under load tells of them, and only the
-    comparison with a fresh service tells of this one.
+    virtual machine `stolen` is what its host gave to others: where it moves, latency under load tells of them.
     """
     if (url is None) != (pid is None):
         raise InvalidInput("give both --url and --pid of a running service, or neither")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # never leave the service behind
     setting = SoakSetting(seconds=60 * minutes, load=load, probe_seconds=probe)
-    with _service(url, pid, artifact, index) as (address, process), progress_bar() as bar:
-        task = bar.add_task("finding the saturation", total=round(setting.seconds / setting.interval))
+    twin = _own_service(artifact, index) if pairs and url is None else nullcontext()
+    with _service(url, pid, artifact, index) as (address, process), twin as resting, progress_bar() as bar:
+        task = bar.add_task("beside its twin" if resting else "finding the saturation", total=None)
 
         def tell(found: Soak) -> None:
+            total = round(setting.seconds / setting.interval)
             description = f"{found.rate:.1f} requests/s, {load:.0%} of {found.saturation:.1f}"
-            bar.update(task, completed=len(found.intervals), description=description)
+            bar.update(task, total=total, completed=len(found.intervals), description=description)
             _show_interval(found)
 
+        before = compare(address, resting, TurnSetting(pairs)) if resting else None
+        bar.update(task, description="finding the saturation")
         found = run_soak(address, lambda: int(process.memory_info().rss), setting, tell)
-        if pairs and url is None and not found.interrupted:
-            bar.update(task, total=None, description="beside a fresh service")
-            with _own_service(artifact, index) as fresh:
-                found.ageing = compare_with_fresh(address, fresh, AgeingSetting(pairs=pairs))
+        if resting and before and not found.interrupted:
+            bar.update(task, total=None, description="beside its twin")
+            found.ageing = Ageing(before, compare(address, resting, TurnSetting(pairs, seed=BEHIND_SEED)))
     if as_json:
         console.print_json(json.dumps(found.document() | {"setting": vars(setting)}))
     else:
@@ -111,10 +115,10 @@ def _show(found: Soak) -> None:
     console.print(f"{sent} requests at {found.rate:.1f} a second, {found.errors} errors {found.faults or ''}")
     console.print(f"memory of the last fifth against the second: {found.growth:+.2%} (at most {MOST_GROWTH:+.0%})")
     console.print(f"median latency of the last fifth by that of the second: {found.drift:.2f} (at most {MOST_DRIFT:.2f})")
-    if found.ageing:
+    if (ageing := found.ageing) is not None:
         console.print(
-            f"median latency by a fresh service's, in alternate turns: {found.ageing.ratio:.2f} (at most {MOST_AGEING:.2f})"
-            f", {found.ageing.wrong} errors"
+            f"median latency by that of its twin: {ageing.before.ratio:.2f} before, {ageing.behind.ratio:.2f} behind, "
+            f"{ageing.ratio:.2f} times (at most {MOST_AGEING:.2f}); {ageing.wrong} errors"
         )
     stopped = "stopped early; " if found.interrupted else ""
     console.print(f"{stopped}{'steady' if found.sound else 'NOT steady'}")

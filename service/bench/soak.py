@@ -79,7 +79,7 @@ class Soak:
         intervals: in their order.
         faults: how many of each kind of error there were.
         interrupted: whether it was stopped before its time.
-        ageing: the service behind all that beside a fresh one; None where nobody compared them.
+        ageing: the service beside one that rested meanwhile; None where nobody compared them.
     """
 
     saturation: float
@@ -106,7 +106,7 @@ class Soak:
 
     @property
     def keeps_pace(self) -> bool:
-        """Whether latency does not creep: below MOST_AGEING beside a fresh service, or without one MOST_DRIFT over time."""
+        """Whether latency does not creep: below MOST_AGEING beside a twin, or without one MOST_DRIFT over time."""
         return self.ageing.ratio < MOST_AGEING if self.ageing else self.drift < MOST_DRIFT
 
     @property
@@ -118,7 +118,7 @@ class Soak:
     def document(self) -> dict[str, Any]:
         """For JSON."""
         figures = {"growth": self.growth, "drift": self.drift, "errors": self.errors, "sound": self.sound}
-        beside = {"aged_by_fresh": self.ageing.ratio if self.ageing else None}
+        beside = {"aged": self.ageing.ratio if self.ageing else None}
         document: dict[str, Any] = _known(asdict(self) | figures | beside)
         return document
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from service.bench.ageing import BODIES, Ageing, AgeingSetting, compare_with_fresh
+from service.bench.ageing import BODIES, Ageing, Turns, TurnSetting, compare
 from service.bench.soak import Interval, Soak, SoakSetting, run_soak
 from service.bench.soak_traffic import SoakRequest, traffic
 
@@ -61,19 +61,22 @@ def test_growth_and_drift_leave_the_first_fifth_out() -> None:
     assert not found.sound
 
 
-def test_beside_a_fresh_service_time_says_nothing() -> None:
+def test_beside_a_twin_time_says_nothing() -> None:
     """Pairs of 1.2 / 1.0, .5 / 1.0 and 4.2 / 4.0: the median is 1.05, whatever the latency of the soak did meanwhile."""
     found = figures([100] * 10, [1.0] * 8 + [9.0] * 2)
     assert not found.sound
-    found.ageing = Ageing((1.2, 0.5, 4.2), (1.0, 1.0, 4.0), 0)
-    assert found.ageing.ratio == pytest.approx(1.05)
+    turns = Turns((1.2, 0.5, 4.2), (1.0, 1.0, 4.0), 0)
+    assert turns.ratio == pytest.approx(1.05)
+    even = Turns((1.0,), (1.0,), 0)
+    found.ageing = Ageing(even, turns)
     assert found.sound
-    assert found.document()["aged_by_fresh"] == pytest.approx(1.05)
-    found.ageing = Ageing((1.2, 0.5, 4.2), (1.0, 1.0, 4.0), 1)
+    assert found.document()["aged"] == pytest.approx(1.05)
+    found.ageing = Ageing(Turns((0.9,), (1.0,), 0), turns)  # it was the faster one at first: 1.05 / 0.9 = 1.17
+    assert found.document()["aged"] == pytest.approx(1.05 / 0.9)
     assert not found.sound
-    found.ageing = Ageing((1.2, 0.5, 4.8), (1.0, 1.0, 4.0), 0)
+    found.ageing = Ageing(even, Turns((1.0,), (1.0,), 1))
     assert not found.sound
-    assert figures([100] * 10, [1.0] * 10).document()["aged_by_fresh"] is None
+    assert figures([100] * 10, [1.0] * 10).document()["aged"] is None
 
 
 def test_too_short_a_soak_is_not_sound() -> None:
@@ -139,28 +142,28 @@ def test_a_run_sees_leaks_and_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> 
     assert not found.interrupted
 
 
-def test_an_aged_service_is_told_from_a_fresh_one() -> None:
-    """One takes 30 ms an answer and the other 10, and each is asked the same; the older one refuses nothing."""
-    seen: dict[str, list[bytes]] = {"aged": [], "fresh": []}
+def test_a_slower_service_is_told_from_its_twin() -> None:
+    """One takes 30 ms an answer and the other 10, and each is asked the same; the slower one refuses nothing."""
+    seen: dict[str, list[bytes]] = {"slow": [], "quick": []}
 
-    async def aged(request: web.Request) -> web.Response:
-        seen["aged"].append(await request.read())
+    async def slow(request: web.Request) -> web.Response:
+        seen["slow"].append(await request.read())
         await asyncio.sleep(0.03)
         return web.json_response({})
 
-    async def fresh(request: web.Request) -> web.Response:
-        seen["fresh"].append(body := await request.read())
+    async def quick(request: web.Request) -> web.Response:
+        seen["quick"].append(body := await request.read())
         await asyncio.sleep(0.01)
         return web.json_response({}, status=200 if body in good else 422)
 
-    setting = AgeingSetting(pairs=3, seconds=0.3, clients=2)
+    setting = TurnSetting(pairs=3, seconds=0.3, clients=2)
     good = {request.body for request in islice(traffic(setting.seed), BODIES) if not request.refused}
-    with server(aged) as old, server(fresh) as new:
-        found = compare_with_fresh(old, new, setting)
-    assert len(found.aged) == len(found.fresh) == 3
+    with server(slow) as one, server(quick) as other:
+        found = compare(one, other, setting)
+    assert len(found.working) == len(found.resting) == 3
     assert 1.5 < found.ratio < 3.5
-    assert found.wrong == sum(body not in good for body in seen["aged"]) > 0
-    assert seen["aged"][:5] == seen["fresh"][:5]
+    assert found.wrong == sum(body not in good for body in seen["slow"]) > 0
+    assert seen["slow"][:5] == seen["quick"][:5]
 
 
 def test_what_is_stopped_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
