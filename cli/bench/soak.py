@@ -69,7 +69,10 @@ def soak(
         found = run_soak(address, lambda: int(process.memory_info().rss), setting, tell)
         if resting and before and not found.interrupted:
             bar.update(task, total=None, description="beside its twin")
-            found.ageing = Ageing(before, compare(address, resting, TurnSetting(pairs, seed=BEHIND_SEED)))
+            try:
+                found.ageing = Ageing(before, compare(address, resting, TurnSetting(pairs, seed=BEHIND_SEED)))
+            except KeyboardInterrupt:  # what the load has shown until then is told all the same
+                found.interrupted = True
     if as_json:
         console.print_json(json.dumps(found.document() | {"setting": vars(setting)}))
     else:
