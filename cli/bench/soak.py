@@ -44,8 +44,8 @@ def soak(
     A service of its own gets a label cache of 8 MB, which is full soon; one of yours should have a small one too. Beside it
     a twin is started that rests: before the load and behind it both answer the same requests in alternate turns, and what
     changed in the ratio of their latencies is ageing, whatever the machine did meanwhile.
-    Exit code 1 if memory of the last fifth is 2 % above that of the second, the service has aged by 10 % (without a twin:
-    median latency of the last fifth is 25 % above that of the second), or an answer was wrong.
+    Exit code 1 if memory of the last fifth is 2 % above that of the second, median latency 25 %, the service has aged by
+    10 %, or an answer was wrong.
     Ctrl-C ends it early with what was found. The load generator shares the machine; nothing else should run meanwhile. On a
     virtual machine `stolen` is what its host gave to others: where it moves, latency under load tells of them.
     """

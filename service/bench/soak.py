@@ -105,21 +105,16 @@ class Soak:
         return sum(self.faults.values())
 
     @property
-    def keeps_pace(self) -> bool:
-        """Whether latency does not creep: below MOST_AGEING beside a twin, or without one MOST_DRIFT over time."""
-        return self.ageing.ratio < MOST_AGEING if self.ageing else self.drift < MOST_DRIFT
-
-    @property
     def sound(self) -> bool:
-        """Whether memory grew less than MOST_GROWTH, latency does not creep, and every answer was right."""
-        wrong = self.errors + (self.ageing.wrong if self.ageing else 0)
-        return self.growth < MOST_GROWTH and self.keeps_pace and not wrong
+        """Whether memory, latency and, beside a twin, ageing stay below their bounds, and every answer was right."""
+        aged = self.ageing is not None and (self.ageing.ratio >= MOST_AGEING or self.ageing.wrong > 0)
+        return self.growth < MOST_GROWTH and self.drift < MOST_DRIFT and not aged and not self.errors
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
         figures = {"growth": self.growth, "drift": self.drift, "errors": self.errors, "sound": self.sound}
-        beside = {"aged": self.ageing.ratio if self.ageing else None}
-        document: dict[str, Any] = _known(asdict(self) | figures | beside)
+        aged = self.ageing.ratio if self.ageing else None
+        document: dict[str, Any] = _known(asdict(self) | figures | {"aged": aged})
         return document
 
 

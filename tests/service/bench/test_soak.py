@@ -61,10 +61,10 @@ def test_growth_and_drift_leave_the_first_fifth_out() -> None:
     assert not found.sound
 
 
-def test_beside_a_twin_time_says_nothing() -> None:
-    """Pairs of 1.2 / 1.0, .5 / 1.0 and 4.2 / 4.0: the median is 1.05, whatever the latency of the soak did meanwhile."""
-    found = figures([100] * 10, [1.0] * 8 + [9.0] * 2)
-    assert not found.sound
+def test_ageing_is_asked_for_beside_growth_and_drift() -> None:
+    """Pairs of 1.2 / 1.0, .5 / 1.0 and 4.2 / 4.0: the median is 1.05."""
+    found = figures([100] * 10, [1.0] * 10)
+    assert found.sound
     turns = Turns((1.2, 0.5, 4.2), (1.0, 1.0, 4.0), 0)
     assert turns.ratio == pytest.approx(1.05)
     even = Turns((1.0,), (1.0,), 0)
@@ -77,6 +77,9 @@ def test_beside_a_twin_time_says_nothing() -> None:
     found.ageing = Ageing(even, Turns((1.0,), (1.0,), 1))
     assert not found.sound
     assert figures([100] * 10, [1.0] * 10).document()["aged"] is None
+    drifted = figures([100] * 10, [1.0] * 8 + [1.3] * 2)
+    drifted.ageing = Ageing(even, even)  # a twin excuses no drift
+    assert not drifted.sound
 
 
 def test_too_short_a_soak_is_not_sound() -> None:
